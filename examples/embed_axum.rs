@@ -20,7 +20,7 @@ use axum::response::Response;
 use axum::routing::get;
 use metrics_core::store::SqliteStore;
 use metrics_core::{ApiKey, Metrics};
-use metrics_server::{Access, CallerAddress, Decision, Service, Settings, Wanted};
+use metrics_server::{Access, CallerAddress, Decision, Purpose, Service, Settings};
 use tokio::net::TcpListener;
 
 /// The time limit for the store to commit the remaining writes when the server stops.
@@ -32,7 +32,7 @@ struct Users(Vec<(&'static str, ApiKey)>);
 
 #[async_trait::async_trait]
 impl Access for Users {
-    async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
+    async fn decide(&self, request: &Parts, wanted: Purpose) -> Decision {
         let given = request.headers.get(AUTHORIZATION).and_then(|given| given.to_str().ok());
         let token = given.and_then(|given| given.strip_prefix("Bearer "));
         let Some((_, key)) = self.0.iter().find(|(known, _)| Some(*known) == token) else {
@@ -40,7 +40,7 @@ impl Access for Users {
         };
         match wanted {
             // Restricts every report to the sessions of this key.
-            Wanted::Report | Wanted::ListKeys => Decision::AllowKeys(vec![key.clone()]),
+            Purpose::Report | Purpose::ListKeys => Decision::AllowKeys(vec![key.clone()]),
             _ => Decision::forbidden(),
         }
     }

@@ -21,7 +21,7 @@ use crate::response::Body;
 /// ```
 /// use http::request::Parts;
 /// use metrics_core::ApiKey;
-/// use metrics_server::{Access, Decision, Wanted};
+/// use metrics_server::{Access, Decision, Purpose};
 ///
 /// /// The result of an earlier authentication, in the extensions of the request.
 /// #[derive(Clone)]
@@ -34,9 +34,9 @@ use crate::response::Body;
 ///
 /// #[async_trait::async_trait]
 /// impl Access for OwnKeys {
-///     async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
-///         match (request.extensions.get::<Tenant>(), wanted) {
-///             (Some(tenant), Wanted::Report | Wanted::ListKeys) => {
+///     async fn decide(&self, request: &Parts, purpose: Purpose) -> Decision {
+///         match (request.extensions.get::<Tenant>(), purpose) {
+///             (Some(tenant), Purpose::Report | Purpose::ListKeys) => {
 ///                 Decision::AllowKeys(tenant.keys.clone())
 ///             }
 ///             (Some(_), _) => Decision::forbidden(),
@@ -51,13 +51,13 @@ pub trait Access: fmt::Debug + Send + Sync + 'static {
     /// that earlier layers inserted.
     ///
     /// The request waits for the decision, 10 s at most. The future is dropped if the client disconnects meanwhile.
-    async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision;
+    async fn decide(&self, request: &Parts, purpose: Purpose) -> Decision;
 }
 
 /// The purpose of a request.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-pub enum Wanted {
+pub enum Purpose {
     /// Read the page, which shows the number of sessions.
     Page,
     /// Read the process statistics.
@@ -164,8 +164,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(granted: &Granted, asked: Option<&str>, expected: Result<Option<&str>, StatusCode>) {
-        let narrowed = granted.restrict(intro(asked)).map_err(|err| err.into_response().status());
+    fn check(
+        granted: &Granted,
+        requested: Option<&str>,
+        expected: Result<Option<&str>, StatusCode>,
+    ) {
+        let narrowed =
+            granted.restrict(intro(requested)).map_err(|err| err.into_response().status());
         assert_eq!(narrowed, expected.map(intro));
     }
 

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::error::Error;
-use crate::queue::{Lane, Permit, Queue};
+use crate::queue::{Flow, Permit, Queue};
 use crate::response::{Body, Cut, ReadTimeouts, Step};
 
 /// The fewest bytes that an answer holds, which bounds the number of answers.
@@ -47,8 +47,8 @@ const READ_TIMEOUTS: ReadTimeouts =
 /// store has six connections for them by default, and sessions that go on need one as well.
 const PERMITS_MIN: usize = 4;
 
-/// All answers of one lane take at most the budget divided by this.
-const LANE_PART: usize = 2;
+/// All answers of one flow take at most the budget divided by this.
+const FLOW_PART: usize = 2;
 
 /// Lists of keys take about the budget of all answers divided by this, in addition to it.
 const LISTS_PART: usize = 8;
@@ -63,8 +63,8 @@ pub(crate) async fn within_time<T>(
 /// The state that all answers of a service share.
 pub(crate) struct Answers {
     budget: Budget,
-    // The budget of each lane whose answers hold something.
-    lanes: Mutex<HashMap<Lane, Budget>>,
+    // The budget of each flow whose answers hold something.
+    flows: Mutex<HashMap<Flow, Budget>>,
     // A budget that other answers cannot use up: an operator who revokes a key during a flood needs the list.
     lists: Budget,
     queue: Queue,
@@ -75,7 +75,7 @@ impl Answers {
     pub(crate) fn within(budget: Budget) -> Self {
         let lists = Budget::new(budget.max() / LISTS_PART);
         let queue = Queue::new(PERMITS_MIN.max(parallelism() + 1));
-        Self { budget, lanes: Mutex::default(), lists, queue }
+        Self { budget, flows: Mutex::default(), lists, queue }
     }
 
     /// Waits until a report may be made.
@@ -83,9 +83,9 @@ impl Answers {
     /// # Errors
     ///
     /// [`Error::Crowded`] if too many reports wait, [`Error::UsedUp`] if too many answers are not read.
-    pub(crate) async fn admit(&self, lane: Lane) -> Result<Making, Error> {
-        let permit = self.queue.enter(lane.clone(), WAIT_MAX).await?;
-        Ok(Making { permit: Some(permit), ..self.admit_now(lane)? })
+    pub(crate) async fn admit(&self, flow: Flow) -> Result<Making, Error> {
+        let permit = self.queue.enter(flow.clone(), WAIT_MAX).await?;
+        Ok(Making { permit: Some(permit), ..self.admit_now(flow)? })
     }
 
     /// Begins an answer that has a permit of another kind, or costs next to nothing to make.
@@ -93,16 +93,16 @@ impl Answers {
     /// # Errors
     ///
     /// [`Error::UsedUp`] if too many answers are not read.
-    pub(crate) fn admit_now(&self, lane: Lane) -> Result<Making, Error> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn admit_now(&self, flow: Flow) -> Result<Making, Error> {
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
         // Before it grows, so that it costs little.
-        if lanes.len() == lanes.capacity() {
-            lanes.retain(|_, held| 0 < held.used());
+        if flows.len() == flows.capacity() {
+            flows.retain(|_, held| 0 < held.used());
         }
-        let part = || self.budget.part(self.budget.max() / LANE_PART);
-        let budget = lanes.entry(lane).or_insert_with(part).clone();
+        let part = || self.budget.part(self.budget.max() / FLOW_PART);
+        let budget = flows.entry(flow).or_insert_with(part).clone();
         let account = Account::new(&budget);
-        // Under the lock: a lane that holds nothing may be dropped.
+        // Under the lock: a flow that holds nothing may be dropped.
         account.hold(ANSWER_BYTES_MIN)?;
         Ok(Making { account, budget, permit: None })
     }
@@ -219,7 +219,7 @@ impl Text {
     /// A small JSON value.
     pub(crate) fn json(value: impl Serialize + Send + 'static) -> Self {
         Self::new(0, move |out| {
-            put(out, &value);
+            append_json(out, &value);
             Ok(false)
         })
     }
@@ -238,7 +238,7 @@ impl Text {
                 out.push(b',');
             }
             is_first = false;
-            put(out, row);
+            append_json(out, row);
         };
         Self::fragments(name, bytes, rows, write, rest)
     }
@@ -265,7 +265,7 @@ impl Text {
             }
             out.push(b']');
             let mut members = Vec::new();
-            put(&mut members, &rest);
+            append_json(&mut members, &rest);
             match members.strip_prefix(b"{").filter(|members| *members != b"}") {
                 Some(members) => {
                     out.push(b',');
@@ -319,7 +319,7 @@ impl std::fmt::Debug for Text {
 }
 
 /// Appends a value as JSON. Encoding into memory cannot fail: all keys of maps are texts.
-pub(crate) fn put(out: &mut Vec<u8>, value: &impl Serialize) {
+pub(crate) fn append_json(out: &mut Vec<u8>, value: &impl Serialize) {
     let before = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
         out.truncate(before);

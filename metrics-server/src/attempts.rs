@@ -134,7 +134,7 @@ impl Attempts {
         Caller { attempts: Arc::clone(self), network }
     }
 
-    fn with_seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+    fn with_state<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -174,7 +174,7 @@ impl Caller {
             self.network.map(|network| (network, attempts.hash_keys.hash_one((network, secret))));
         if let Some((network, pair)) = hashes {
             let now = Instant::now();
-            let wait = attempts.with_seen(|seen| {
+            let wait = attempts.with_state(|seen| {
                 let known =
                     seen.right.get(pair, now).is_some() || seen.wrong.get(pair, now).is_some();
                 let bucket = seen.guesses.get(network, now).filter(|_| !known);
@@ -204,7 +204,7 @@ pub(crate) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// Records the outcome of a join with a key.
-    pub(crate) fn judge<T>(self, joined: &Result<T, JoinError>) {
+    pub(crate) fn record_join<T>(self, joined: &Result<T, JoinError>) {
         match joined {
             Ok(_) => self.right(),
             Err(JoinError::InvalidKey) => self.wrong(),
@@ -216,7 +216,7 @@ impl Attempt<'_> {
     /// Records that the secret was right. It is accepted from this address from now on.
     pub(crate) fn right(self) {
         if let Some((_, pair)) = self.hashes {
-            self.attempts.with_seen(|seen| seen.right.put(pair, (), Instant::now()));
+            self.attempts.with_state(|seen| seen.right.insert(pair, (), Instant::now()));
         }
     }
 
@@ -224,12 +224,12 @@ impl Attempt<'_> {
     pub(crate) fn wrong(self) {
         let Some((network, pair)) = self.hashes else { return };
         let now = Instant::now();
-        self.attempts.with_seen(|seen| {
+        self.attempts.with_state(|seen| {
             if seen.wrong.get(pair, now).is_none() {
-                seen.wrong.put(pair, (), now);
+                seen.wrong.insert(pair, (), now);
                 let mut bucket = seen.guesses.get(network, now).unwrap_or_default();
                 bucket.take(GUESSES, now);
-                seen.guesses.put(network, bucket, now);
+                seen.guesses.insert(network, bucket, now);
             }
         });
     }
@@ -258,11 +258,11 @@ impl<V: Copy> Recent<V> {
             return Some(*value);
         }
         let value = self.old.remove(&hash)?;
-        self.put(hash, value, now);
+        self.insert(hash, value, now);
         Some(value)
     }
 
-    fn put(&mut self, hash: u64, value: V, now: Instant) {
+    fn insert(&mut self, hash: u64, value: V, now: Instant) {
         self.age(now);
         if self.max <= self.young.len() && !self.young.contains_key(&hash) {
             self.turn(now);

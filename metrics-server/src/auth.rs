@@ -8,7 +8,7 @@ use http::request::Parts;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use subtle::ConstantTimeEq as _;
 
-use crate::access::{Access, Decision, Wanted};
+use crate::access::{Access, Decision, Purpose};
 use crate::attempts::{Caller, Secret};
 use crate::error::Error;
 
@@ -54,7 +54,7 @@ impl Credentials {
 
 #[async_trait]
 impl Access for Credentials {
-    async fn decide(&self, request: &Parts, _: Wanted) -> Decision {
+    async fn decide(&self, request: &Parts, _: Purpose) -> Decision {
         // The service inserts the caller, to rate-limit guesses.
         let caller = request.extensions.get::<Caller>().cloned().unwrap_or_default();
         match self.check(&caller, &request.headers) {

@@ -44,7 +44,7 @@ pub(crate) struct Bodies {
 }
 
 /// A complete body. Drop it as soon as possible: its memory may keep others from being read.
-pub(crate) struct Whole {
+pub(crate) struct CompleteBody {
     bytes: Bytes,
     _held: [Option<Reservation>; 3],
 }
@@ -59,7 +59,7 @@ impl Bodies {
     /// # Errors
     ///
     /// [`Error::TooLarge`]; [`Error::Memory`] if there was no memory for it; [`Error::Body`] if it did not come.
-    pub(crate) async fn read<B>(&self, body: B) -> Result<Whole, Error>
+    pub(crate) async fn read<B>(&self, body: B) -> Result<CompleteBody, Error>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -67,7 +67,7 @@ impl Bodies {
         let announced = body.size_hint().upper().unwrap_or(BODY_BYTES_MAX as u64);
         let bytes_max = usize::try_from(announced).unwrap_or(usize::MAX).min(BODY_BYTES_MAX);
         if bytes_max == 0 {
-            return Ok(Whole { bytes: Bytes::new(), _held: [None, None, None] });
+            return Ok(CompleteBody { bytes: Bytes::new(), _held: [None, None, None] });
         }
         let small = reserve(&self.all, bytes_max.min(SMALL_BYTES_MAX)).await?;
         let (mut bytes, mut large) = (BytesMut::new(), None);
@@ -94,7 +94,7 @@ impl Bodies {
         let memory = if large.is_some() { &self.large } else { &self.all };
         let reserved = large.as_ref().map_or(0, Reservation::bytes);
         let made = reserve(memory, made_bytes(&bytes).saturating_sub(reserved)).await?;
-        Ok(Whole { bytes: bytes.freeze(), _held: [Some(small), large, Some(made)] })
+        Ok(CompleteBody { bytes: bytes.freeze(), _held: [Some(small), large, Some(made)] })
     }
 }
 
@@ -120,7 +120,7 @@ fn made_bytes(json: &[u8]) -> usize {
     BYTE_BYTES * json.len() + VALUE_BYTES * values
 }
 
-impl Deref for Whole {
+impl Deref for CompleteBody {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -176,8 +176,8 @@ mod tests {
         let bodies = Bodies::new(&Budget::new(20 * BODY_BYTES_MAX));
         let read = async |size: usize| bodies.read(Full::from(vec![b'x'; size])).await;
         let mut held = Vec::new();
-        while let Ok(whole) = read(BODY_BYTES_MAX).await {
-            held.push(whole);
+        while let Ok(complete) = read(BODY_BYTES_MAX).await {
+            held.push(complete);
         }
         assert_eq!(held.len(), 2);
         assert!(matches!(read(BODY_BYTES_MAX).await, Err(Error::Memory)));

@@ -121,16 +121,16 @@ impl Pending {
         }
     }
 
-    /// Passes the answer to `say`, and the close of the channel if this answer ends it. `stored` is the outcome of the
+    /// Passes the answer to `send`, and the close of the channel if this answer ends it. `stored` is the outcome of the
     /// event.
-    pub(crate) fn answer(&self, stored: Result<(), NotStored>, mut say: impl FnMut(Outgoing<'_>)) {
+    pub(crate) fn answer(&self, stored: Result<(), NotStored>, mut send: impl FnMut(Outgoing<'_>)) {
         let refusal = stored.map_err(not_stored).err();
         let answer = refusal.as_ref().map_or(Answer::Ok, error);
         let Self { message_ref, channel, .. } = self;
         let Channel { join_ref, topic } = &**channel;
-        say(Outgoing::Reply { join_ref, message_ref, topic, answer });
+        send(Outgoing::Reply { join_ref, message_ref, topic, answer });
         if self.closes {
-            say(Outgoing::Close { join_ref, topic });
+            send(Outgoing::Close { join_ref, topic });
         }
     }
 }
@@ -369,7 +369,7 @@ impl Channels {
             join = join.session_data(data);
         }
         let joined = self.metrics.join(join).await;
-        attempt.judge(&joined);
+        attempt.record_join(&joined);
         joined.map_err(not_joined)
     }
 

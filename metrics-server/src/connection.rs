@@ -188,7 +188,7 @@ impl<'a> Connection<'a> {
     async fn forward(&mut self) {
         while !self.replies.is_empty() {
             self.outbox.wait_for_space().await;
-            self.outbox.put(&mut self.replies);
+            self.outbox.push(&mut self.replies);
         }
         self.replies = Vec::new();
     }

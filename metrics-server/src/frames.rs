@@ -60,7 +60,8 @@ where
     W: AsyncWrite + Unpin,
 {
     let buffer = Buffer { bytes: ahead, taken: 0 };
-    let reader = Reader { stream: read, buffer, memory, held: None, whole: None, fragments: None };
+    let reader =
+        Reader { stream: read, buffer, memory, held: None, complete: None, fragments: None };
     (reader, Writer::new(write))
 }
 
@@ -88,7 +89,7 @@ pub(crate) struct Reader<S> {
     // The reservation for the current frame, if it is large or a fragment.
     held: Option<Reservation>,
     // A message that came in fragments, borrowed by the last call of `next`.
-    whole: Option<Fragments>,
+    complete: Option<Fragments>,
     // The message whose last fragment is still to come.
     fragments: Option<Fragments>,
 }
@@ -132,8 +133,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     /// [`ReadError::Gone`] if the stream ended or failed; any other error is the client's, and
     /// [`ReadError::close_code`] says how to close.
     pub(crate) async fn next(&mut self) -> Result<Incoming<'_>, ReadError> {
-        self.whole = None;
-        self.buffer.give_back();
+        self.integer = None;
+        self.buffer.shrink();
         self.held = None;
         let mut late = None;
         let header = loop {
@@ -157,7 +158,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         let payload = self.buffer.take(&header);
         match header.opcode {
             Opcode::Continuation => self.continuation(header.fin, payload),
-            Opcode::Data(kind) if header.fin => lend(kind, &self.buffer.bytes[payload]),
+            Opcode::Data(kind) if header.fin => borrow(kind, &self.buffer.bytes[payload]),
             Opcode::Data(kind) => {
                 let (bytes, held) = (self.buffer.bytes[payload].to_vec(), self.held.take());
                 let left_ms = late.as_ref().map_or(MESSAGE_MAX_MS, left_ms);
@@ -247,8 +248,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         fragments.count += 1;
         fragments._held.extend(self.held.take());
         if fin {
-            let Fragments { kind, bytes, .. } = self.whole.insert(fragments);
-            return lend(*kind, bytes);
+            let Fragments { kind, bytes, .. } = self.integer.insert(fragments);
+            return borrow(*kind, bytes);
         }
         self.fragments = Some(fragments);
         Ok(Incoming::Alive)
@@ -268,7 +269,7 @@ fn left_ms(late: &Pin<Box<Sleep>>) -> u16 {
 }
 
 /// Borrows a complete message.
-fn lend(kind: Kind, message: &[u8]) -> Result<Incoming<'_>, ReadError> {
+fn borrow(kind: Kind, message: &[u8]) -> Result<Incoming<'_>, ReadError> {
     match kind {
         Kind::Text => str::from_utf8(message).map(Incoming::Text).map_err(|_| ReadError::NotUtf8),
         Kind::Binary => Ok(Incoming::Binary(message)),
@@ -307,7 +308,7 @@ impl Buffer {
     }
 
     /// Shrinks the buffer after a large frame.
-    fn give_back(&mut self) {
+    fn shrink(&mut self) {
         if self.taken == self.bytes.len() {
             self.bytes.clear();
             self.taken = 0;

@@ -13,7 +13,7 @@ use http::uri::Authority;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, ORIGIN};
 
-use crate::access::Wanted;
+use crate::access::Purpose;
 use crate::cors::Cors;
 use crate::error::Error;
 use crate::hosts::X_FORWARDED_HOST;
@@ -33,7 +33,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 /// changes something is not declared as JSON.
 pub(crate) fn check(
     settings: &Settings,
-    wanted: Wanted,
+    purpose: Purpose,
     head: &Parts,
     has_body: bool,
 ) -> Result<(), Error> {
@@ -43,12 +43,12 @@ pub(crate) fn check(
     {
         return Err(Error::UnknownHost(host.chars().take(255).collect()));
     }
-    let changes = changes(wanted);
+    let changes = changes(purpose);
     if is_foreign(headers) {
-        let is_listed = wanted == Wanted::Report && covers(&settings.cors, headers);
+        let is_listed = purpose == Purpose::Report && covers(&settings.cors, headers);
         let is_followed = !changes && is_navigation(&head.method, headers);
         if !is_listed && !is_followed {
-            return Err(Error::ForeignPage { is_report: wanted == Wanted::Report });
+            return Err(Error::ForeignPage { is_report: purpose == Purpose::Report });
         }
     }
     // A form can send any text as `text/plain`. Reports accept every content type: clients post them without one, and a
@@ -60,10 +60,10 @@ pub(crate) fn check(
     Ok(())
 }
 
-fn changes(wanted: Wanted) -> bool {
-    match wanted {
-        Wanted::Page | Wanted::Stats | Wanted::Report | Wanted::ListKeys => false,
-        Wanted::CreateKey | Wanted::RevokeKey | Wanted::ChangeKey | Wanted::Erase => true,
+fn changes(purpose: Purpose) -> bool {
+    match purpose {
+        Purpose::Page | Purpose::Stats | Purpose::Report | Purpose::ListKeys => false,
+        Purpose::CreateKey | Purpose::RevokeKey | Purpose::ChangeKey | Purpose::Erase => true,
     }
 }
 

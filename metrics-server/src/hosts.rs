@@ -122,8 +122,8 @@ mod tests {
                 headers.append(X_FORWARDED_HOST, HeaderValue::from_static(forwarded));
             }
             let uri = Uri::from_static("/");
-            let told = names.refused(&uri, &headers);
-            assert_eq!(told.as_deref(), refused, "{host} {forwarded:?}");
+            let refusal = names.refused(&uri, &headers);
+            assert_eq!(refusal.as_deref(), refused, "{host} {forwarded:?}");
         }
     }
 

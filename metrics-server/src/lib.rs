@@ -116,7 +116,7 @@ mod tower;
 mod wire;
 mod write_timeout;
 
-pub use access::{Access, Decision, Wanted};
+pub use access::{Access, Decision, Purpose};
 pub use attempts::CallerAddress;
 pub use auth::Credentials;
 #[cfg(feature = "binary")]

@@ -161,7 +161,7 @@ impl LongPolls {
     {
         let gone = || refused(410, &over());
         let Some(session) = token.and_then(|token| self.find(token)) else { return Ok(gone()) };
-        session.mailbox.hear(self.inner.metrics.moment());
+        session.mailbox.record_contact(self.inner.metrics.moment());
         let body = self.inner.bodies.read(body).await?;
         let (outcome, acted) = oneshot::channel();
         // From here on it is acted upon, whether the client waits for that or not.
@@ -253,12 +253,12 @@ fn polled(status: u16, token: Token, messages: &str) -> Response<Body> {
 struct Status<'a> {
     status: u16,
     #[serde(flatten)]
-    refusal: Option<Told<'a>>,
+    refusal: Option<RefusalBody<'a>>,
 }
 
 /// The reason for a status that is no success.
 #[derive(Serialize)]
-struct Told<'a> {
+struct RefusalBody<'a> {
     error: &'a str,
     code: Code,
 }
@@ -269,7 +269,7 @@ fn over() -> Refusal {
 
 /// An answer to a client whose request is refused.
 fn refused(status: u16, refusal: &Refusal) -> Response<Body> {
-    let refusal = Some(Told { error: &refusal.reason, code: refusal.code });
+    let refusal = Some(RefusalBody { error: &refusal.reason, code: refusal.code });
     response::json(StatusCode::OK, &Status { status, refusal })
 }
 

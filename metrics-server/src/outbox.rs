@@ -61,7 +61,7 @@ impl Outbox {
     }
 
     /// Takes as many of `replies` as fit, in their order.
-    pub(crate) fn put(&self, replies: &mut Vec<Reply>) {
+    pub(crate) fn push(&self, replies: &mut Vec<Reply>) {
         let mut queue = self.lock();
         let space = OUTBOX_MAX.saturating_sub(queue.replies.len()).min(replies.len());
         queue.replies.extend(replies.drain(..space));

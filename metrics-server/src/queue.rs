@@ -14,22 +14,22 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// The number of requests of one caller that may wait: some pages full of charts.
-const LANE_MAX: usize = 64;
+const FLOW_MAX: usize = 64;
 
 /// The number of requests that may wait in all.
 const WAITING_MAX: usize = 512;
 
-/// The unit of fairness: requests of one lane wait for each other.
+/// The unit of fairness: requests of one flow wait for each other.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub(crate) enum Lane {
+pub(crate) enum Flow {
     /// A caller with certain keys.
     Keys(Arc<[ApiKey]>),
     /// Any other caller, by the network of its address, if that is known.
     Network(Option<IpAddr>),
 }
 
-impl Lane {
-    /// Returns the lane of a caller with these keys, in any order.
+impl Flow {
+    /// Returns the flow of a caller with these keys, in any order.
     pub(crate) fn of_keys(keys: &[ApiKey]) -> Self {
         let mut keys = keys.to_vec();
         keys.sort_unstable();
@@ -51,16 +51,16 @@ struct Inner {
 /// The requests that have a permit or wait for one.
 #[derive(Default)]
 struct Lines {
-    lines: HashMap<Lane, Line>,
-    // The lanes in which requests wait, in the order of their turns.
-    turns: VecDeque<Lane>,
+    lines: HashMap<Flow, Line>,
+    // The flows in which requests wait, in the order of their turns.
+    turns: VecDeque<Flow>,
     taken: usize,
     waiting: usize,
     // The number of the next request that waits.
     next: u64,
 }
 
-/// The requests of one lane.
+/// The requests of one flow.
 #[derive(Default)]
 struct Line {
     taken: usize,
@@ -72,33 +72,33 @@ struct Line {
 pub(crate) struct Full;
 
 impl Queue {
-    /// A queue with `permits` permits. One lane holds at most all but one of them.
+    /// A queue with `permits` permits. One flow holds at most all but one of them.
     pub(crate) fn new(permits: usize) -> Self {
         Self { inner: Arc::new(Inner { permits, lines: Mutex::default() }) }
     }
 
     /// Waits for a permit, at most for `wait`. Cancel safe: a dropped request waits no more.
-    pub(crate) async fn enter(&self, lane: Lane, wait: Duration) -> Result<Permit, Full> {
+    pub(crate) async fn enter(&self, flow: Flow, wait: Duration) -> Result<Permit, Full> {
         let granted = {
             let mut lines = self.inner.lines();
-            let line = lines.lines.get(&lane);
+            let line = lines.lines.get(&flow);
             let (taken, waiting) = line.map_or((0, 0), |line| (line.taken, line.waiting.len()));
-            if waiting == 0 && lines.taken < self.inner.permits && taken < self.inner.lane_max() {
+            if waiting == 0 && lines.taken < self.inner.permits && taken < self.inner.flow_max() {
                 lines.taken += 1;
-                lines.lines.entry(lane.clone()).or_default().taken += 1;
-                return Ok(Permit { inner: Arc::clone(&self.inner), lane });
+                lines.lines.entry(flow.clone()).or_default().taken += 1;
+                return Ok(Permit { inner: Arc::clone(&self.inner), flow });
             }
-            if LANE_MAX <= waiting || WAITING_MAX <= lines.waiting {
+            if FLOW_MAX <= waiting || WAITING_MAX <= lines.waiting {
                 return Err(Full);
             }
-            lines.wait(&lane)
+            lines.wait(&flow)
         };
         let (number, granted) = granted;
-        let mut waiting = Waiting { inner: &self.inner, lane, number: Some(number) };
+        let mut waiting = Waiting { inner: &self.inner, flow, number: Some(number) };
         // An error would mean that the queue was dropped, but `self` borrows it.
         timeout(wait, granted).await.map_err(|_| Full)?.map_err(|_| Full)?;
         waiting.number = None;
-        Ok(Permit { inner: Arc::clone(&self.inner), lane: waiting.lane.clone() })
+        Ok(Permit { inner: Arc::clone(&self.inner), flow: waiting.flow.clone() })
     }
 }
 
@@ -107,54 +107,54 @@ impl Inner {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of permits that one lane may hold.
-    fn lane_max(&self) -> usize {
+    /// The number of permits that one flow may hold.
+    fn flow_max(&self) -> usize {
         self.permits.saturating_sub(1).max(1)
     }
 
     /// Returns a permit, and grants the free permits.
-    fn release(&self, lane: &Lane) {
+    fn release(&self, flow: &Flow) {
         let mut lines = self.lines();
         lines.taken -= 1;
-        if let Some(line) = lines.lines.get_mut(lane) {
+        if let Some(line) = lines.lines.get_mut(flow) {
             line.taken -= 1;
         }
-        lines.tidy(lane);
-        // Visits each waiting lane once per permit.
-        let mut looked_at = 0;
-        while lines.taken < self.permits && looked_at < lines.turns.len() {
-            let Some(lane) = lines.turns.pop_front() else { return };
-            let is_granted = lines.grant(&lane, self.lane_max());
-            looked_at = if is_granted { 0 } else { looked_at + 1 };
-            if lines.lines.get(&lane).is_some_and(|line| !line.waiting.is_empty()) {
-                lines.turns.push_back(lane);
+        lines.tidy(flow);
+        // Visits each waiting flow once per permit.
+        let mut examined = 0;
+        while lines.taken < self.permits && examined < lines.turns.len() {
+            let Some(flow) = lines.turns.pop_front() else { return };
+            let is_granted = lines.grant(&flow, self.flow_max());
+            examined = if is_granted { 0 } else { examined + 1 };
+            if lines.lines.get(&flow).is_some_and(|line| !line.waiting.is_empty()) {
+                lines.turns.push_back(flow);
             } else {
-                lines.tidy(&lane);
+                lines.tidy(&flow);
             }
         }
     }
 }
 
 impl Lines {
-    fn wait(&mut self, lane: &Lane) -> (u64, oneshot::Receiver<()>) {
+    fn wait(&mut self, flow: &Flow) -> (u64, oneshot::Receiver<()>) {
         let (grant, granted) = oneshot::channel();
         let number = self.next;
         self.next += 1;
         self.waiting += 1;
-        let line = self.lines.entry(lane.clone()).or_default();
+        let line = self.lines.entry(flow.clone()).or_default();
         if line.waiting.is_empty() {
-            self.turns.push_back(lane.clone());
+            self.turns.push_back(flow.clone());
         }
         line.waiting.push_back((number, grant));
         (number, granted)
     }
 
-    /// Grants a permit to the first request of a lane, and returns false if the lane may have none.
+    /// Grants a permit to the first request of a flow, and returns false if the flow may have none.
     ///
     /// The permit counts even if the request is dropped at this moment: [`Waiting`] returns it then, because the
     /// request is no longer in line.
-    fn grant(&mut self, lane: &Lane, lane_max: usize) -> bool {
-        let Some(line) = self.lines.get_mut(lane).filter(|line| line.taken < lane_max) else {
+    fn grant(&mut self, flow: &Flow, flow_max: usize) -> bool {
+        let Some(line) = self.lines.get_mut(flow).filter(|line| line.taken < flow_max) else {
             return false;
         };
         let Some((_, grant)) = line.waiting.pop_front() else { return false };
@@ -165,10 +165,10 @@ impl Lines {
         true
     }
 
-    /// Drops a lane without requests.
-    fn tidy(&mut self, lane: &Lane) {
-        if self.lines.get(lane).is_some_and(|line| line.taken == 0 && line.waiting.is_empty()) {
-            self.lines.remove(lane);
+    /// Drops a flow without requests.
+    fn tidy(&mut self, flow: &Flow) {
+        if self.lines.get(flow).is_some_and(|line| line.taken == 0 && line.waiting.is_empty()) {
+            self.lines.remove(flow);
         }
     }
 }
@@ -176,7 +176,7 @@ impl Lines {
 /// A request that waits for its permit.
 struct Waiting<'a> {
     inner: &'a Arc<Inner>,
-    lane: Lane,
+    flow: Flow,
     // None: the request has its permit.
     number: Option<u64>,
 }
@@ -185,7 +185,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         let mut lines = self.inner.lines();
-        let line = lines.lines.get_mut(&self.lane);
+        let line = lines.lines.get_mut(&self.flow);
         let at = line.and_then(|line| {
             let at = line.waiting.iter().position(|(other, _)| *other == number)?;
             line.waiting.remove(at)
@@ -193,26 +193,26 @@ impl Drop for Waiting<'_> {
         if at.is_none() {
             // The request was granted a permit, and did not take it.
             drop(lines);
-            self.inner.release(&self.lane);
+            self.inner.release(&self.flow);
             return;
         }
         lines.waiting -= 1;
-        if lines.lines.get(&self.lane).is_some_and(|line| line.waiting.is_empty()) {
-            lines.turns.retain(|lane| *lane != self.lane);
+        if lines.lines.get(&self.flow).is_some_and(|line| line.waiting.is_empty()) {
+            lines.turns.retain(|flow| *flow != self.flow);
         }
-        lines.tidy(&self.lane);
+        lines.tidy(&self.flow);
     }
 }
 
 /// A permit, which is free again when it is dropped.
 pub(crate) struct Permit {
     inner: Arc<Inner>,
-    lane: Lane,
+    flow: Flow,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.inner.release(&self.lane);
+        self.inner.release(&self.flow);
     }
 }
 
@@ -225,16 +225,16 @@ mod tests {
 
     const WAIT: Duration = Duration::from_secs(30);
 
-    fn lane(name: &str) -> Lane {
-        Lane::of_keys(&[ApiKey::new(name).unwrap()])
+    fn flow(name: &str) -> Flow {
+        Flow::of_keys(&[ApiKey::new(name).unwrap()])
     }
 
     #[test]
     fn the_same_keys_are_the_same_caller() {
         let [one, two] = ["one", "two"].map(|name| ApiKey::new(name).unwrap());
-        let lane = Lane::of_keys(&[one.clone(), two.clone()]);
-        assert_eq!(lane, Lane::of_keys(&[two.clone(), one, two.clone()]));
-        assert_ne!(lane, Lane::of_keys(&[two]));
+        let flow = Flow::of_keys(&[one.clone(), two.clone()]);
+        assert_eq!(flow, Flow::of_keys(&[two.clone(), one, two.clone()]));
+        assert_ne!(flow, Flow::of_keys(&[two]));
     }
 
     type Entering<'a> = Pin<Box<dyn Future<Output = Result<Permit, Full>> + 'a>>;
@@ -249,13 +249,13 @@ mod tests {
 
     /// Begins to wait.
     fn enter<'a>(queue: &'a Queue, name: &str) -> Entering<'a> {
-        let mut entering: Entering<'_> = Box::pin(queue.enter(lane(name), WAIT));
+        let mut entering: Entering<'_> = Box::pin(queue.enter(flow(name), WAIT));
         assert!(now(&mut entering).is_none(), "{name} did not wait");
         entering
     }
 
     async fn take(queue: &Queue, name: &str) -> Permit {
-        queue.enter(lane(name), WAIT).await.unwrap_or_else(|Full| panic!("{name} is refused"))
+        queue.enter(flow(name), WAIT).await.unwrap_or_else(|Full| panic!("{name} is refused"))
     }
 
     #[tokio::test(start_paused = true)]
@@ -304,12 +304,12 @@ mod tests {
     async fn no_more_wait_than_may() {
         let queue = Queue::new(1);
         let held = take(&queue, "a").await;
-        let mut waiting: Vec<_> = (0..LANE_MAX).map(|_| enter(&queue, "a")).collect();
-        assert!(queue.enter(lane("a"), WAIT).await.is_err());
-        for number in 0..WAITING_MAX - LANE_MAX {
+        let mut waiting: Vec<_> = (0..FLOW_MAX).map(|_| enter(&queue, "a")).collect();
+        assert!(queue.enter(flow("a"), WAIT).await.is_err());
+        for number in 0..WAITING_MAX - FLOW_MAX {
             waiting.push(enter(&queue, &format!("k{}", number % 64)));
         }
-        assert!(queue.enter(lane("new"), WAIT).await.is_err());
+        assert!(queue.enter(flow("new"), WAIT).await.is_err());
         // A dropped request makes room.
         waiting.pop();
         waiting.push(enter(&queue, "new"));
@@ -338,8 +338,8 @@ mod tests {
     async fn a_permit_that_is_granted_to_a_dropped_request_is_free_again() {
         let queue = Queue::new(1);
         let held = take(&queue, "a").await;
-        let (number, granted) = queue.inner.lines().wait(&lane("b"));
-        let waiting = Waiting { inner: &queue.inner, lane: lane("b"), number: Some(number) };
+        let (number, granted) = queue.inner.lines().wait(&flow("b"));
+        let waiting = Waiting { inner: &queue.inner, flow: flow("b"), number: Some(number) };
         // Another thread may release its permit between the two drops of a request.
         drop(granted);
         drop(held);

@@ -31,7 +31,7 @@ pub struct Body {
 }
 
 enum Content {
-    Whole(Full<Bytes>),
+    Complete(Full<Bytes>),
     Pieces(Pieces),
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct ReadTimeouts {
 
 impl Default for Content {
     fn default() -> Self {
-        Self::Whole(Full::default())
+        Self::Complete(Full::default())
     }
 }
 
@@ -171,20 +171,20 @@ impl Shared {
 }
 
 impl From<Bytes> for Body {
-    fn from(whole: Bytes) -> Self {
-        Self { content: Content::Whole(whole.into()), _share: None }
+    fn from(complete: Bytes) -> Self {
+        Self { content: Content::Complete(complete.into()), _share: None }
     }
 }
 
 impl From<Vec<u8>> for Body {
-    fn from(whole: Vec<u8>) -> Self {
-        Bytes::from(whole).into()
+    fn from(complete: Vec<u8>) -> Self {
+        Bytes::from(complete).into()
     }
 }
 
 impl From<&'static str> for Body {
-    fn from(whole: &'static str) -> Self {
-        Bytes::from_static(whole.as_bytes()).into()
+    fn from(complete: &'static str) -> Self {
+        Bytes::from_static(complete.as_bytes()).into()
     }
 }
 
@@ -197,8 +197,8 @@ impl hyper::body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let pieces = match &mut self.get_mut().content {
-            Content::Whole(whole) => {
-                return Pin::new(whole).poll_frame(cx).map_err(|never| match never {});
+            Content::Complete(complete) => {
+                return Pin::new(complete).poll_frame(cx).map_err(|never| match never {});
             }
             Content::Pieces(pieces) => pieces,
         };
@@ -207,14 +207,14 @@ impl hyper::body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Whole(whole) => whole.is_end_stream(),
+            Content::Complete(complete) => complete.is_end_stream(),
             Content::Pieces(pieces) => matches!(lock(&pieces.shared).rest, Rest::Over),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Whole(whole) => whole.size_hint(),
+            Content::Complete(complete) => complete.size_hint(),
             Content::Pieces(_) => SizeHint::default(),
         }
     }
@@ -223,7 +223,7 @@ impl hyper::body::Body for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.content {
-            Content::Whole(whole) => f.debug_tuple("Whole").field(whole).finish(),
+            Content::Complete(complete) => f.debug_tuple("Complete").field(complete).finish(),
             Content::Pieces(_) => f.write_str("Pieces(..)"),
         }
     }

@@ -5,7 +5,7 @@ use std::ops::BitOr;
 
 use hyper::Method;
 
-use crate::access::Wanted;
+use crate::access::Purpose;
 use crate::script;
 use crate::table::Table;
 
@@ -119,7 +119,7 @@ impl<'a> Route<'a> {
     }
 
     /// The permission that the route needs, unless it is open to everybody.
-    pub(crate) fn wanted(self, method: &Method) -> Option<Wanted> {
+    pub(crate) fn purpose(self, method: &Method) -> Option<Purpose> {
         match self {
             Self::Live
             | Self::Ready
@@ -128,14 +128,14 @@ impl<'a> Route<'a> {
             | Self::Socket
             | Self::LongPoll
             | Self::Events => None,
-            Self::Page | Self::PageFile(_) => Some(Wanted::Page),
-            Self::Stats => Some(Wanted::Stats),
-            Self::Keys if method == Method::POST => Some(Wanted::CreateKey),
-            Self::Keys => Some(Wanted::ListKeys),
-            Self::Key(_) if method == Method::PATCH => Some(Wanted::ChangeKey),
-            Self::Key(_) => Some(Wanted::RevokeKey),
-            Self::Erase => Some(Wanted::Erase),
-            Self::Report(_) | Self::Dimension(_) | Self::Export(_) => Some(Wanted::Report),
+            Self::Page | Self::PageFile(_) => Some(Purpose::Page),
+            Self::Stats => Some(Purpose::Stats),
+            Self::Keys if method == Method::POST => Some(Purpose::CreateKey),
+            Self::Keys => Some(Purpose::ListKeys),
+            Self::Key(_) if method == Method::PATCH => Some(Purpose::ChangeKey),
+            Self::Key(_) => Some(Purpose::RevokeKey),
+            Self::Erase => Some(Purpose::Erase),
+            Self::Report(_) | Self::Dimension(_) | Self::Export(_) => Some(Purpose::Report),
         }
     }
 }

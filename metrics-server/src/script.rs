@@ -65,7 +65,7 @@
 //! # What ends it
 //!
 //! The script acts on the [codes](crate::Code) of refusals, never on their texts. `invalid_key`, `origin_not_allowed`,
-//! `bot` and `opted_out` (see [`Settings::heed_opt_out`](crate::Settings::heed_opt_out)) end everything on the page;
+//! `bot` and `opted_out` (see [`Settings::refuse_opted_out`](crate::Settings::refuse_opted_out)) end everything on the page;
 //! the console shows the code of the first two, and `missing_key`, once. Codes that concern the content of an event or
 //! a join drop it. After any other refusal in a channel the script connects again later. A batch that is answered with
 //! 4xx is dropped, also without a code; 408, 425, 429 and a body that came late are sent again. An error in a listener
@@ -209,10 +209,10 @@ impl Served {
         Self { kind, plain, gzip, brotli, version }
     }
 
-    fn response(&self, asked: &HeaderMap, keep: &'static str) -> Response<Body> {
-        let encoding = Encoding::preferred(asked);
+    fn response(&self, headers: &HeaderMap, keep: &'static str) -> Response<Body> {
+        let encoding = Encoding::preferred(headers);
         let etag = self.etag(encoding);
-        let known = response::is_known(asked, &etag);
+        let known = response::is_known(headers, &etag);
         let mut response =
             response::empty(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
         let headers = response.headers_mut();

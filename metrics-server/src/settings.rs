@@ -31,7 +31,7 @@ pub struct Settings {
     /// Decides who may read reports and change keys: by default, everybody.
     pub access: Option<Arc<dyn Access>>,
     /// Whether viewers who send `Sec-GPC: 1` or `DNT: 1` are refused.
-    pub heed_opt_out: bool,
+    pub refuse_opted_out: bool,
     /// Which pages of other origins may read reports.
     pub cors: Cors,
     /// The names in `Host` that are answered where [`access`](Self::access) is not set: by default, IP addresses and
@@ -78,8 +78,8 @@ impl Settings {
 
     /// Refuses viewers who send `Sec-GPC: 1` or `DNT: 1`.
     #[must_use]
-    pub fn heed_opt_out(self) -> Self {
-        Self { heed_opt_out: true, ..self }
+    pub fn refuse_opted_out(self) -> Self {
+        Self { refuse_opted_out: true, ..self }
     }
 
     /// Allows pages of these origins to read reports.

@@ -84,7 +84,7 @@ async fn read_all(
 ) -> Close {
     let version = connection.channels.version();
     let mut budget = Budget::default();
-    let (mut silent_since, mut heard) = (Instant::now(), metrics.moment());
+    let (mut silent_since, mut last_received) = (Instant::now(), metrics.moment());
     // The deadline for a socket without a joined topic; heartbeats do not extend it.
     let mut unjoined_at = silent_since + UNJOINED_MAX;
     let close = loop {
@@ -117,7 +117,7 @@ async fn read_all(
             }
             Err(close) => break close,
         };
-        heard = metrics.moment();
+        last_received = metrics.moment();
         let input = match input(version, frame) {
             Ok(input) => input,
             Err(close) => break close,
@@ -128,7 +128,7 @@ async fn read_all(
     };
     // A client that was silent may have stopped playing any time since its last message.
     let lost = match close.code {
-        Some(NORMAL) if SILENCE_MAX <= silent_since.elapsed() => heard,
+        Some(NORMAL) if SILENCE_MAX <= silent_since.elapsed() => last_received,
         _ => metrics.moment(),
     };
     // The store's writer needs no caller to wait for it.

@@ -108,9 +108,9 @@ impl Event<'_> {
             "track_set" => Action::TrackSet { language: self.language.text() },
             "source_set" => {
                 let mut rendition = Rendition::default();
-                rendition.width = self.width.whole();
-                rendition.height = self.height.whole();
-                rendition.bitrate = self.bitrate.whole();
+                rendition.width = self.width.integer();
+                rendition.height = self.height.integer();
+                rendition.bitrate = self.bitrate.integer();
                 rendition.codec = self.codec.text();
                 Action::SourceSet(rendition)
             }
@@ -189,7 +189,7 @@ impl Scalar<'_> {
     }
 
     /// The whole number, if the value is one.
-    fn whole(&self) -> Option<u32> {
+    fn integer(&self) -> Option<u32> {
         let number = self.number().ok().flatten()?;
         (0.0..=f64::from(u32::MAX)).contains(&number).then(|| number.round() as u32)
     }

@@ -20,7 +20,7 @@ fn numbers(rows: usize, bytes: usize) -> Text {
 }
 
 async fn body(answers: &Answers, text: Text) -> Result<Body, Error> {
-    answers.admit(Lane::Network(None)).await?.body(text).await
+    answers.admit(Flow::Network(None)).await?.body(text).await
 }
 
 async fn read(body: Body) -> Value {
@@ -43,7 +43,7 @@ async fn pieces_are_one_json_text() {
 
 #[tokio::test]
 async fn unread_answers_hold_no_more_than_the_budget() {
-    // One lane may use half of the budget.
+    // One flow may use half of the budget.
     let answers = Answers::within(Budget::new(20_000_000));
     let mut unread = Vec::new();
     let mut refused = 0;
@@ -133,26 +133,26 @@ async fn a_client_that_waits_is_told_when_it_is_late() {
 #[tokio::test]
 async fn a_caller_who_does_not_read_leaves_memory_to_others() {
     let answers = Answers::within(Budget::new(10_000_000));
-    let lane = |last| Lane::Network(Some([192, 0, 2, last].into()));
-    let ask = async |lane| answers.admit(lane).await?.body(numbers(1_000_000, 900_000)).await;
+    let flow = |last| Flow::Network(Some([192, 0, 2, last].into()));
+    let ask = async |flow| answers.admit(flow).await?.body(numbers(1_000_000, 900_000)).await;
     let mut unread = Vec::new();
-    while let Ok(body) = ask(lane(1)).await {
+    while let Ok(body) = ask(flow(1)).await {
         unread.push(body);
     }
     assert_eq!(unread.len(), 5);
-    drop(ask(lane(2)).await.unwrap());
-    // A lane keeps its budget as long as one of its answers exists.
+    drop(ask(flow(2)).await.unwrap());
+    // A flow keeps its budget as long as one of its answers exists.
     unread.drain(..4);
     for last in 3..100 {
-        drop(ask(lane(last)).await.unwrap());
+        drop(ask(flow(last)).await.unwrap());
     }
-    assert!(answers.lanes.lock().unwrap().len() < 20);
+    assert!(answers.flows.lock().unwrap().len() < 20);
     let more: Vec<_> = [
-        ask(lane(1)).await,
-        ask(lane(1)).await,
-        ask(lane(1)).await,
-        ask(lane(1)).await,
-        ask(lane(1)).await,
+        ask(flow(1)).await,
+        ask(flow(1)).await,
+        ask(flow(1)).await,
+        ask(flow(1)).await,
+        ask(flow(1)).await,
     ]
     .into();
     assert_eq!(more.iter().filter(|body| body.is_ok()).count(), 4);
@@ -189,7 +189,7 @@ async fn some_reports_are_made_at_once_on_one_processor() {
     let answers = Answers::within(Budget::new(ANSWERS_BYTES));
     let mut made = Vec::new();
     for last in 0..PERMITS_MIN as u8 {
-        made.push(answers.admit(Lane::Network(Some([192, 0, 2, last].into()))).await.unwrap());
+        made.push(answers.admit(Flow::Network(Some([192, 0, 2, last].into()))).await.unwrap());
     }
 }
 

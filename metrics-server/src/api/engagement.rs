@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::meta::Meta;
 use super::params::{Engagement, OLDER, Params};
 use super::query::number_or_null;
-use crate::answer::{Text, put};
+use crate::answer::{Text, append_json};
 use crate::error::Error;
 use crate::table::row::{Kind, Line, Row};
 
@@ -53,16 +53,16 @@ struct Second {
 #[serde(rename_all = "snake_case")]
 enum Position {
     /// In seconds.
-    Second(Whole),
+    Second(Number),
     /// In percent of the duration.
-    Percent(Whole),
+    Percent(Number),
 }
 
 /// A number that is written without a fraction if it has none.
 #[derive(Clone, Copy)]
-struct Whole(f64);
+struct Number(f64);
 
-impl Serialize for Whole {
+impl Serialize for Number {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         number_or_null(&Some(self.0)).serialize(serializer)
     }
@@ -122,7 +122,7 @@ impl Fragment {
                 if last == b'}' {
                     out.push(b',');
                 }
-                put(out, second);
+                append_json(out, second);
             }
             Self::End => out.extend_from_slice(b"]}"),
         }
@@ -138,7 +138,7 @@ fn head_of(bucket: &SecondsBucket, buckets: Buckets, resolution: Resolution) -> 
         average_percentage_viewed: bucket.average_percentage_viewed,
     };
     let mut head = Vec::new();
-    put(&mut head, &members);
+    append_json(&mut head, &members);
     // Without the brace at the end.
     head.pop();
     let name = match resolution {
@@ -194,10 +194,10 @@ fn seconds_of(
     bucket.seconds.into_iter().map(move |counted| Second {
         from: match resolution {
             Resolution::Ms(ms) => {
-                Position::Second(Whole(f64::from(counted.second) * f64::from(ms) / 1_000.0))
+                Position::Second(Number(f64::from(counted.second) * f64::from(ms) / 1_000.0))
             }
             Resolution::Steps(steps) => {
-                Position::Percent(Whole(f64::from(counted.second) * 100.0 / f64::from(steps)))
+                Position::Percent(Number(f64::from(counted.second) * 100.0 / f64::from(steps)))
             }
         },
         views: counted.views,
@@ -235,14 +235,14 @@ impl Row for BucketSecond {
         let Second { from, views, viewers, exits, skips, retention } = self.second;
         line.text(&self.interval);
         match from {
-            Position::Second(Whole(second)) => line.number(second),
+            Position::Second(Number(second)) => line.number(second),
             Position::Percent(_) => line.nothing(),
         }
         [views, viewers, exits, skips].into_iter().for_each(|count| line.number(count));
         line.number(retention);
         match from {
             Position::Second(_) => line.nothing(),
-            Position::Percent(Whole(percent)) => line.number(percent),
+            Position::Percent(Number(percent)) => line.number(percent),
         }
     }
 }

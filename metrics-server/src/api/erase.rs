@@ -167,7 +167,7 @@ impl Erasing {
         check(headers, &params)?;
         let selected = EraseSelection::read(&params, metrics.now())?;
         let is_dry = params.get("dry_run").is_none() || params.flag("dry_run")?;
-        let expected = params.whole_or_none("expect", 0..=u64::MAX >> 11)?;
+        let expected = params.integer_or_none("expect", 0..=u64::MAX >> 11)?;
         // Deletions run one at a time: each reads much of the store.
         let erasing = Arc::clone(&self.0);
         let erasing = (!is_dry).then(|| erasing.try_lock_owned()).transpose();

@@ -172,7 +172,7 @@ async fn record_groups(
             join = join.heartbeats();
         }
         let visited = metrics.visit(info.introduce(join, group.page.as_deref())).await;
-        attempt.judge(&visited);
+        attempt.record_join(&visited);
         let viewing = match visited {
             Ok(viewing) => viewing,
             Err(JoinError::Store(err)) => return Err(err.into()),

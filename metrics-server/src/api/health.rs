@@ -25,14 +25,14 @@ struct Health {
 }
 
 /// The fault of the store, for everybody who may request it; `None` if the store is well.
-type Illness = Option<&'static str>;
+type Fault = Option<&'static str>;
 
 /// The latest results of checks of the store.
 pub(crate) struct Examined {
     /// Checks while the recorder can write.
-    available: SingleFlight<Illness>,
+    available: SingleFlight<Fault>,
     /// Checks while it cannot. Separate, so that a result from an outage is not reported after it.
-    unavailable: SingleFlight<Illness>,
+    unavailable: SingleFlight<Fault>,
 }
 
 impl Examined {
@@ -99,7 +99,7 @@ enum Log {
 }
 
 /// Checks whether the store can be written.
-async fn examine(metrics: Metrics, log: Log) -> Illness {
+async fn examine(metrics: Metrics, log: Log) -> Fault {
     match timeout(HEALTH_MAX, metrics.store().check()).await {
         Ok(Ok(())) => None,
         Ok(Err(err)) => {

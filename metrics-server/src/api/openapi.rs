@@ -118,7 +118,7 @@ mod tests {
             for (method, operation) in item.as_object().unwrap() {
                 let name = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
                 let is_described = !matches!(&**method, "options" | "parameters");
-                let is_guarded = is_described && route.wanted(&name).is_some();
+                let is_guarded = is_described && route.purpose(&name).is_some();
                 assert_eq!(operation.get("security").is_some(), is_guarded, "{method} {path}");
             }
         }

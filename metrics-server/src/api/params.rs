@@ -236,17 +236,17 @@ impl Params {
     }
 
     /// A parameter that is a whole number within a range.
-    pub(crate) fn whole(
+    pub(crate) fn integer(
         &self,
         name: &'static str,
         default: u64,
         range: RangeInclusive<u64>,
     ) -> Result<u64, Error> {
-        Ok(self.whole_or_none(name, range)?.unwrap_or(default))
+        Ok(self.integer_or_none(name, range)?.unwrap_or(default))
     }
 
     /// The same without a default.
-    pub(crate) fn whole_or_none(
+    pub(crate) fn integer_or_none(
         &self,
         name: &'static str,
         range: RangeInclusive<u64>,
@@ -270,9 +270,9 @@ impl Params {
 
     /// Reads `limit`, with its default and its largest value, and `offset`.
     pub(crate) fn page_of(&self, limit: u32, limit_max: u32) -> Result<(u32, u64), Error> {
-        let limit = self.whole("limit", limit.into(), 1..=limit_max.into())?;
+        let limit = self.integer("limit", limit.into(), 1..=limit_max.into())?;
         // A number that every program reads from JSON exactly.
-        let offset = self.whole("offset", 0, 0..=u64::MAX >> 11)?;
+        let offset = self.integer("offset", 0, 0..=u64::MAX >> 11)?;
         Ok((limit as u32, offset))
     }
 
@@ -375,7 +375,7 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
             "timeframe" => structured("timeframe", &text)?,
             // A query as JSON, with the members that the body would have.
             "q" => {
-                values.extend(whole_query(&text)?);
+                values.extend(query_json(&text)?);
                 continue;
             }
             "filters" => structured("filters", &text)?,
@@ -397,7 +397,7 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
 }
 
 /// A query as JSON.
-pub(crate) fn whole_query(text: &str) -> Result<Map<String, Value>, Error> {
+pub(crate) fn query_json(text: &str) -> Result<Map<String, Value>, Error> {
     let wrong = || Error::parameter("q", "must be a JSON object, at most 64 levels deep");
     if is_too_deep(text) {
         return Err(wrong());

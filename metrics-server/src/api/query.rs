@@ -129,7 +129,7 @@ pub(crate) fn write_table(
         columns.iter().for_each(|(name, kind)| line.columns(*kind, &[name]));
     };
     let cells = |row: &TableRow, line: &mut row::Line<'_>| {
-        row.cells.iter().for_each(|cell| put(line, cell));
+        row.cells.iter().for_each(|cell| write_cell(line, cell));
     };
     format.write_rows(bytes, name, rows, cells)
 }
@@ -155,7 +155,7 @@ fn kind(by: &Dimension) -> Kind {
     }
 }
 
-fn put(line: &mut row::Line<'_>, cell: &Value) {
+fn write_cell(line: &mut row::Line<'_>, cell: &Value) {
     match (cell, cell.as_u64(), cell.as_f64()) {
         (Value::String(text), ..) => line.text(text),
         (Value::Object(_), ..) => line.text(&cell.to_string()),

@@ -120,7 +120,7 @@ async fn eviction_forgives_no_guesses() {
 async fn unused_entries_are_evicted_and_free_their_memory() {
     let mut recent = Recent::new(100);
     for hash in 0..100 {
-        recent.put(hash, (), Instant::now());
+        recent.insert(hash, (), Instant::now());
     }
     assert_eq!(recent.get(7, Instant::now()), Some(()));
     advance(KEPT).await;
@@ -137,7 +137,7 @@ async fn unused_entries_are_evicted_and_free_their_memory() {
 async fn there_is_an_end_to_what_is_remembered() {
     let (mut recent, now) = (Recent::new(100), Instant::now());
     for hash in 0..100_000 {
-        recent.put(hash, (), now);
+        recent.insert(hash, (), now);
         // Uses the entry all the time.
         assert_eq!(recent.get(0, now), Some(()));
         assert!(recent.young.len() <= 100 && recent.old.len() <= 100);

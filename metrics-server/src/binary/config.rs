@@ -124,7 +124,7 @@ pub(crate) enum LogFormat {
 pub(crate) enum ConfigError {
     /// The operator asked for help or the version; this is the text.
     #[error("{0}")]
-    Asked(String),
+    Printed(String),
     /// A setting cannot be read: which one, and the values that are accepted.
     #[error("{0}")]
     Refused(String),
@@ -139,7 +139,7 @@ impl ConfigError {
     )]
     pub(crate) fn exit(&self) -> ExitCode {
         match self {
-            Self::Asked(text) => {
+            Self::Printed(text) => {
                 print!("{text}");
                 ExitCode::SUCCESS
             }
@@ -231,7 +231,7 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
     Ok(Settings {
         default_key: source.get(&table::DEFAULT_KEY)?,
         access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
-        heed_opt_out: source.get(&table::OPT_OUT)?,
+        refuse_opted_out: source.get(&table::OPT_OUT)?,
         cors: source.get(&table::CORS_ORIGINS)?,
         hosts: source.get(&table::HOSTS)?,
         forwarded_header,

@@ -13,7 +13,7 @@ use super::{Export, Exporting};
 use crate::answer::{Making, Text, charged};
 use crate::api::params::Params;
 use crate::error::Error;
-use crate::queue::{Lane, Permit, Queue};
+use crate::queue::{Flow, Permit, Queue};
 use crate::response::{self, Body, Cut, ReadTimeouts, Step};
 use crate::table::Table;
 
@@ -59,8 +59,8 @@ impl Exports {
     }
 
     /// Waits until an export of sessions may begin.
-    pub(crate) async fn enter(&self, lane: Lane) -> Result<Permit, Error> {
-        Ok(self.permits.enter(lane, WAIT_MAX).await?)
+    pub(crate) async fn enter(&self, flow: Flow) -> Result<Permit, Error> {
+        Ok(self.permits.enter(flow, WAIT_MAX).await?)
     }
 }
 

@@ -64,7 +64,7 @@ impl Sessions {
     /// Not cancel safe: if it is dropped, the next call fails.
     pub(super) async fn next(&mut self, store: &dyn Store) -> Result<Option<Bytes>, store::Error> {
         loop {
-            let mut writing = self.writing.take().ok_or_else(given_up)?;
+            let mut writing = self.writing.take().ok_or_else(no_writer)?;
             let account = self.account.clone();
             let written = compute(move || {
                 let written = writing.write(&account);
@@ -105,7 +105,7 @@ impl Writing {
     }
 }
 
-fn given_up() -> store::Error {
+fn no_writer() -> store::Error {
     let source = "a piece was abandoned while it was written".into();
     store::Error::Unavailable { store: "the export", source }
 }

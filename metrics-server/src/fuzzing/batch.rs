@@ -18,7 +18,7 @@ struct Batch<'a> {
 }
 
 /// The outcome of an event: its key, session, video and content, or the reason of the refusal.
-type Fate = Result<[String; 4], String>;
+type Outcome = Result<[String; 4], String>;
 
 /// The body of a batch.
 pub fn batch(bytes: &[u8]) {
@@ -35,47 +35,47 @@ fn taken(body: &[u8], key: Option<&ApiKey>, sorted: &Sorted) {
     let batch: Batch<'_> = serde_json::from_str(text).expect("it was read");
     assert_eq!(sorted.count, batch.events.len());
     assert!(sorted.count <= EVENTS_MAX);
-    let fates = fates(sorted);
-    assert!(fates.keys().copied().eq(0..sorted.count), "each event has a fate");
+    let outcomes = outcomes(sorted);
+    assert!(outcomes.keys().copied().eq(0..sorted.count), "each event has a fate");
 
     // One bad event never loses the others, nor does a good one help: each event has the same outcome alone, unless the
     // session already has another video.
-    for (index, fate) in &fates {
+    for (index, outcome) in &outcomes {
         let alone = format!(r#"{{"events":[{}]}}"#, batch.events[*index]);
-        match (sort(alone.as_bytes(), key), fate) {
+        match (sort(alone.as_bytes(), key), outcome) {
             (Ok(alone), Err(reason)) if reason.starts_with("the session has another video") => {
                 let (mine, theirs) = alone.groups.iter().next().expect("it is good by itself");
                 assert_ne!(sorted.groups[mine].video, theirs.video);
             }
-            (Ok(alone), fate) => assert_eq!(&self::fates(&alone)[&0], fate),
+            (Ok(alone), outcome) => assert_eq!(&self::outcomes(&alone)[&0], outcome),
             // Without a key, no event can be recorded.
-            (Err(err), fate) => {
+            (Err(err), outcome) => {
                 assert!(key.is_none() && err.to_string().starts_with("`key` is missing"));
-                assert_eq!(fate, &Err("`key` is missing".to_owned()));
+                assert_eq!(outcome, &Err("`key` is missing".to_owned()));
             }
         }
     }
 }
 
 /// The outcome of each event.
-fn fates(sorted: &Sorted) -> BTreeMap<usize, Fate> {
-    let mut fates = BTreeMap::new();
+fn outcomes(sorted: &Sorted) -> BTreeMap<usize, Outcome> {
+    let mut outcomes = BTreeMap::new();
     for rejected in &sorted.answer.rejected {
         assert!(!rejected.reason.is_empty());
-        let fate = Err(rejected.reason.clone().into_owned());
-        assert!(fates.insert(rejected.index, fate).is_none(), "refused twice");
+        let outcome = Err(rejected.reason.clone().into_owned());
+        assert!(outcomes.insert(rejected.index, outcome).is_none(), "refused twice");
     }
     for ((key, session), group) in &sorted.groups {
         assert!(!session.is_empty() && !group.events.is_empty());
         assert_ne!(group.video.identifier(), Some(""));
         assert!(group.events.is_sorted_by_key(|(index, _)| *index));
         for (index, event) in &group.events {
-            let (video, said) = (format!("{:?}", group.video), format!("{event:?}"));
-            let fate = Ok([key.as_str().to_owned(), session.clone(), video, said]);
-            assert!(fates.insert(*index, fate).is_none(), "both taken and refused");
+            let (video, debug_text) = (format!("{:?}", group.video), format!("{event:?}"));
+            let outcome = Ok([key.as_str().to_owned(), session.clone(), video, debug_text]);
+            assert!(outcomes.insert(*index, outcome).is_none(), "both taken and refused");
         }
     }
-    fates
+    outcomes
 }
 
 fn refused(body: &[u8], key: Option<&ApiKey>, reason: &str) {

@@ -43,15 +43,15 @@ pub fn event(bytes: &[u8]) {
         let read = event.read(positions);
         match &read {
             Ok(event) => agrees(event, &members, positions),
-            Err(refusal) => names_what_is_wrong(refusal, &members, positions),
+            Err(refusal) => names_the_fault(refusal, &members, positions),
         }
         let as_number = |mut event: PlayerEvent| {
             event.has_text_position = false;
             event
         };
         assert_eq!(
-            said(&reread(&as_text(&members), positions).map(as_number)),
-            said(&read.clone().map(as_number)),
+            debug_text(&reread(&as_text(&members), positions).map(as_number)),
+            debug_text(&read.clone().map(as_number)),
             "numbers are also text"
         );
     }
@@ -67,15 +67,15 @@ pub fn event(bytes: &[u8]) {
         let position = if name == "play" { "from" } else { "to" };
         let read = event.read(Positions::FromTo).ok();
         let video_time = reread(&renamed(position, "video_time"), Positions::VideoTime).ok();
-        assert_eq!(said(&video_time), said(&read), "a position has two names");
+        assert_eq!(debug_text(&video_time), debug_text(&read), "a position has two names");
     }
 }
 
 /// Whether a member that the server reads has JSON that no value can represent: half a character, or a number out of
 /// range.
 fn is_unreadable(members: &Members) -> bool {
-    let looked_at = members.0.iter().filter(|(name, _)| NAMES.contains(&name.as_str()));
-    looked_at.into_iter().any(|(_, json)| serde_json::from_str::<Value>(json.get()).is_err())
+    let examined = members.0.iter().filter(|(name, _)| NAMES.contains(&name.as_str()));
+    examined.into_iter().any(|(_, json)| serde_json::from_str::<Value>(json.get()).is_err())
 }
 
 fn reread(members: &Map<String, Value>, positions: Positions) -> Result<PlayerEvent, Refusal> {
@@ -84,7 +84,7 @@ fn reread(members: &Map<String, Value>, positions: Positions) -> Result<PlayerEv
 }
 
 /// As a text, because a position that is not a number does not equal itself.
-fn said<T: std::fmt::Debug>(event: &T) -> String {
+fn debug_text<T: std::fmt::Debug>(event: &T) -> String {
     format!("{event:?}")
 }
 
@@ -161,10 +161,10 @@ fn agrees(event: &PlayerEvent, members: &Map<String, Value>, positions: Position
     let mut expected = PlayerEvent::new(action);
     expected.has_text_position = position_name.and_then(get).is_some_and(Value::is_string);
     (expected.duration, expected.timestamp_ms) = (duration, timestamp_ms);
-    assert_eq!(said(event), said(&expected));
+    assert_eq!(debug_text(event), debug_text(&expected));
 }
 
-fn names_what_is_wrong(refusal: &Refusal, members: &Map<String, Value>, positions: Positions) {
+fn names_the_fault(refusal: &Refusal, members: &Map<String, Value>, positions: Positions) {
     let text = refusal.to_string();
     let name = text.split('`').nth(1).expect("it names a member");
     let value = members.get(name);

@@ -19,14 +19,14 @@ const VIEW_MS_MAX: u64 = 1_000_000_000_000_000;
 
 /// The queries of a request, or the errors in reading them.
 #[derive(Debug)]
-struct Asked {
+struct Queries {
     selection: Result<Selection, Error>,
     buckets: Result<BucketQuery, Error>,
     engagement_query: Result<EngagementQuery, Error>,
     engagement: Result<Engagement, Error>,
 }
 
-impl Asked {
+impl Queries {
     fn read(params: &Params) -> Self {
         Self {
             selection: params.selection(),
@@ -46,24 +46,24 @@ pub fn params(bytes: &[u8]) {
     check(Params::parse(Some(query), b"", Granted::All), bytes.len());
     let alone = Params::parse(None, body, Granted::All);
     if let (Ok(alone), Ok(Value::Object(members))) = (&alone, serde_json::from_slice(body)) {
-        means_the_same(&Asked::read(alone), &members);
+        means_the_same(&Queries::read(alone), &members);
     }
     check(alone, bytes.len());
 }
 
-fn check(params: Result<Params, Error>, asked_len: usize) {
+fn check(params: Result<Params, Error>, request_len: usize) {
     let params = match params {
         Ok(params) => params,
-        Err(err) => return tells(&err, asked_len),
+        Err(err) => return check_message(&err, request_len),
     };
-    let Asked { selection, buckets, engagement_query, engagement } = Asked::read(&params);
+    let Queries { selection, buckets, engagement_query, engagement } = Queries::read(&params);
     let mut needed = 0;
     match selection {
         Ok(selection) => {
             assert_ne!(selection, Selection::default(), "nobody asks for everything");
             needed += 1;
         }
-        Err(err) => tells(&err, asked_len),
+        Err(err) => check_message(&err, request_len),
     }
     match buckets {
         Ok(query) => {
@@ -74,19 +74,19 @@ fn check(params: Result<Params, Error>, asked_len: usize) {
                 cut(query.buckets, at);
             }
         }
-        Err(err) => tells(&err, asked_len),
+        Err(err) => check_message(&err, request_len),
     }
     match engagement_query {
         Ok(query) => {
             assert!(query.minimum_view_ms <= VIEW_MS_MAX);
             resolve(query.timeframe);
         }
-        Err(err) => tells(&err, asked_len),
+        Err(err) => check_message(&err, request_len),
     }
     match engagement {
         Ok(Engagement::Ranges(ranges)) => assert!((1..=10_000).contains(&ranges)),
         Ok(Engagement::PerSecond(buckets)) => cut(buckets, now()),
-        Err(err) => tells(&err, asked_len),
+        Err(err) => check_message(&err, request_len),
     }
 }
 
@@ -120,21 +120,21 @@ fn cut(buckets: Buckets, at: DateTime<Utc>) {
 }
 
 /// An error names the parameter, in a text of bounded length.
-fn tells(err: &Error, asked_len: usize) {
+fn check_message(err: &Error, request_len: usize) {
     let message = err.to_string();
     assert!(
         matches!(err, Error::Parameter { .. } | Error::Body { .. } | Error::Query(_)),
         "{message}"
     );
     // Escaped, a repeated value may be six times as long.
-    assert!(message.len() <= MESSAGE_BYTES_MAX + 6 * asked_len, "{message}");
+    assert!(message.len() <= MESSAGE_BYTES_MAX + 6 * request_len, "{message}");
     if let Error::Parameter { name, .. } = err {
         assert!(message.starts_with(&format!("`{name}` ")));
     }
 }
 
 /// A query string can express every request that a body can.
-fn means_the_same(body: &Asked, members: &Map<String, Value>) {
+fn means_the_same(body: &Queries, members: &Map<String, Value>) {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (name, value) in members {
         match value {
@@ -147,7 +147,7 @@ fn means_the_same(body: &Asked, members: &Map<String, Value>) {
     }
     let query = Params::parse(Some(&query.finish()), b"", Granted::All)
         .expect("it is JSON where it looks so");
-    let query = Asked::read(&query);
+    let query = Queries::read(&query);
     same(&body.selection, &query.selection);
     same(&body.buckets, &query.buckets);
     same(&body.engagement_query, &query.engagement_query);

@@ -15,8 +15,8 @@ fn head(method: Method, headers: &[(&str, &str)]) -> Parts {
     request.body(()).unwrap().into_parts().0
 }
 
-fn decide(settings: &Settings, wanted: Wanted, method: Method, headers: &[(&str, &str)]) -> u16 {
-    let result = check(settings, wanted, &head(method, headers), false);
+fn decide(settings: &Settings, purpose: Purpose, method: Method, headers: &[(&str, &str)]) -> u16 {
+    let result = check(settings, purpose, &head(method, headers), false);
     result.map_or_else(|err| err.into_response().status().as_u16(), |()| 200)
 }
 
@@ -24,7 +24,7 @@ fn decide(settings: &Settings, wanted: Wanted, method: Method, headers: &[(&str,
 #[track_caller]
 fn check_report(headers: &[(&str, &str)], allowed: bool) {
     let settings = Settings::default().hosts(Hosts::Any);
-    let status = decide(&settings, Wanted::Report, Method::POST, headers);
+    let status = decide(&settings, Purpose::Report, Method::POST, headers);
     assert_eq!(status, if allowed { 200 } else { 403 }, "{headers:?}");
 }
 
@@ -80,17 +80,17 @@ fn a_proxy_may_say_how_the_server_is_called() {
 
 #[test]
 fn listed_origins_read_reports_and_nothing_else() {
-    use Wanted::{CreateKey, ListKeys, Page, Report, RevokeKey, Stats};
+    use Purpose::{CreateKey, ListKeys, Page, Report, RevokeKey, Stats};
 
     let foreign = [("host", "localhost"), ("sec-fetch-site", "cross-site"), ("origin", SITE)];
     let listed = Cors::Listed(vec![SITE.to_owned()]);
     let other = Cors::Listed(vec!["https://other.example".to_owned()]);
     for (cors, reports) in [(Cors::Own, 403), (other, 403), (listed, 200), (Cors::Any, 200)] {
         let settings = Settings::default().cors(cors);
-        for wanted in [Report, Page, Stats, ListKeys, CreateKey, RevokeKey] {
-            let expected = if wanted == Report { reports } else { 403 };
-            let status = decide(&settings, wanted, Method::GET, &foreign);
-            assert_eq!(status, expected, "{settings:?} {wanted:?}");
+        for purpose in [Report, Page, Stats, ListKeys, CreateKey, RevokeKey] {
+            let expected = if purpose == Report { reports } else { 403 };
+            let status = decide(&settings, purpose, Method::GET, &foreign);
+            assert_eq!(status, expected, "{settings:?} {purpose:?}");
         }
     }
 }
@@ -101,15 +101,15 @@ fn links_may_be_followed_but_not_framed_and_forms_not_sent() {
         [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", dest)]
     };
     let settings = Settings::default();
-    for (wanted, method, dest, expected) in [
-        (Wanted::Page, Method::GET, "document", 200),
-        (Wanted::Report, Method::GET, "document", 200),
-        (Wanted::Page, Method::GET, "iframe", 403),
-        (Wanted::Report, Method::GET, "image", 403),
-        (Wanted::Report, Method::POST, "document", 403),
-        (Wanted::CreateKey, Method::POST, "document", 403),
+    for (purpose, method, dest, expected) in [
+        (Purpose::Page, Method::GET, "document", 200),
+        (Purpose::Report, Method::GET, "document", 200),
+        (Purpose::Page, Method::GET, "iframe", 403),
+        (Purpose::Report, Method::GET, "image", 403),
+        (Purpose::Report, Method::POST, "document", 403),
+        (Purpose::CreateKey, Method::POST, "document", 403),
     ] {
-        assert_eq!(decide(&settings, wanted, method, &link(dest)), expected, "{wanted:?} {dest}");
+        assert_eq!(decide(&settings, purpose, method, &link(dest)), expected, "{purpose:?} {dest}");
     }
 }
 
@@ -127,15 +127,15 @@ fn what_changes_something_must_say_that_it_is_json() {
         let headers: Vec<_> = kind.map(|kind| ("content-type", kind)).into_iter().collect();
         let head = head(Method::POST, &headers);
         let settings = Settings::default();
-        let status = check(&settings, Wanted::CreateKey, &head, true)
+        let status = check(&settings, Purpose::CreateKey, &head, true)
             .map_or_else(|err| err.into_response().status(), |()| StatusCode::OK);
         let refused = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         assert_eq!(status, if allowed { StatusCode::OK } else { refused }, "{kind:?}");
-        assert!(check(&settings, Wanted::CreateKey, &head, false).is_ok());
-        assert!(check(&settings, Wanted::Report, &head, true).is_ok());
-        let (mut revoke, wanted) = (head, Wanted::RevokeKey);
+        assert!(check(&settings, Purpose::CreateKey, &head, false).is_ok());
+        assert!(check(&settings, Purpose::Report, &head, true).is_ok());
+        let (mut revoke, purpose) = (head, Purpose::RevokeKey);
         revoke.method = Method::DELETE;
-        assert!(check(&settings, wanted, &revoke, true).is_ok());
+        assert!(check(&settings, purpose, &revoke, true).is_ok());
     }
 }
 
@@ -143,9 +143,9 @@ fn what_changes_something_must_say_that_it_is_json() {
 fn without_authentication_strange_names_are_not_answered() {
     let evil = [("host", "evil.example"), ("origin", "http://evil.example")];
     let (open, listed) = (Settings::default(), Hosts::Listed(vec!["evil.example".to_owned()]));
-    assert_eq!(decide(&open, Wanted::Report, Method::GET, &evil), 421);
-    assert_eq!(decide(&open, Wanted::RevokeKey, Method::DELETE, &evil), 421);
-    assert_eq!(decide(&open.hosts(listed), Wanted::Report, Method::GET, &evil), 200);
+    assert_eq!(decide(&open, Purpose::Report, Method::GET, &evil), 421);
+    assert_eq!(decide(&open, Purpose::RevokeKey, Method::DELETE, &evil), 421);
+    assert_eq!(decide(&open.hosts(listed), Purpose::Report, Method::GET, &evil), 200);
     let guarded = Settings::default().access(Credentials::new("a", "b").unwrap());
-    assert_eq!(decide(&guarded, Wanted::Report, Method::GET, &evil), 200);
+    assert_eq!(decide(&guarded, Purpose::Report, Method::GET, &evil), 200);
 }

@@ -53,9 +53,9 @@ struct State {
     held: Reservation,
     phase: Phase,
     // The number of the latest poll. Only this poll takes messages: the connections of earlier polls may be closed.
-    youngest: u64,
+    latest_poll: u64,
     // The client's last sign of life.
-    heard: Moment,
+    last_contact: Moment,
     // The time at which the client is lost, unless it polls before.
     lost_at: Instant,
 }
@@ -70,10 +70,10 @@ enum Phase {
 
 impl Mailbox {
     /// `held` is the memory of the session, without messages.
-    pub(super) fn new(heard: Moment, held: Reservation) -> Self {
+    pub(super) fn new(last_contact: Moment, held: Reservation) -> Self {
         let lost_at = Instant::now() + FIRST_POLL_MAX;
         let (messages, phase) = (String::new(), Phase::Open);
-        let state = State { messages, held, phase, youngest: 0, heard, lost_at };
+        let state = State { messages, held, phase, latest_poll: 0, last_contact, lost_at };
         Self { state: watch::Sender::new(state) }
     }
 
@@ -81,7 +81,7 @@ impl Mailbox {
     pub(super) async fn poll(&self, metrics: &Metrics) -> Polled {
         let poll = Poll::begin(self, metrics);
         let is_due = |state: &State| {
-            state.youngest != poll.number
+            state.latest_poll != poll.number
                 || match state.phase {
                     Phase::Open => !state.messages.is_empty(),
                     Phase::Closing => false,
@@ -93,17 +93,17 @@ impl Mailbox {
     }
 
     /// Records a sign of life of the client.
-    pub(super) fn hear(&self, heard: Moment) {
-        self.state.send_modify(|state| state.heard = heard);
+    pub(super) fn record_contact(&self, last_contact: Moment) {
+        self.state.send_modify(|state| state.last_contact = last_contact);
     }
 
     /// Waits until the client's polls have stopped for too long, and returns its last sign of life. Cancel safe.
     pub(super) async fn lost(&self) -> Moment {
         let mut state = self.state.subscribe();
         loop {
-            let State { heard, lost_at, .. } = *state.borrow_and_update();
+            let State { last_contact, lost_at, .. } = *state.borrow_and_update();
             if lost_at <= Instant::now() {
-                return heard;
+                return last_contact;
             }
             tokio::select! {
                 () = sleep_until(lost_at) => {}
@@ -140,9 +140,9 @@ impl<'a> Poll<'a> {
     fn begin(mailbox: &'a Mailbox, metrics: &'a Metrics) -> Self {
         let mut number = 0;
         mailbox.state.send_modify(|state| {
-            state.youngest += 1;
-            number = state.youngest;
-            state.heard = metrics.moment();
+            state.latest_poll += 1;
+            number = state.latest_poll;
+            state.last_contact = metrics.moment();
             state.lost_at = Instant::now() + SILENCE_MAX;
         });
         Self { mailbox, metrics, number, is_answered: false }
@@ -152,7 +152,7 @@ impl<'a> Poll<'a> {
         self.is_answered = true;
         let mut polled = Polled::Nothing;
         self.mailbox.state.send_if_modified(|state| {
-            if state.youngest != self.number {
+            if state.latest_poll != self.number {
                 return false;
             }
             state.held.shrink(state.messages.len());
@@ -173,12 +173,12 @@ impl Drop for Poll<'_> {
             return;
         }
         self.mailbox.state.send_if_modified(|state| {
-            let is_youngest = state.youngest == self.number;
-            if is_youngest {
-                state.heard = self.metrics.moment();
+            let is_latest = state.latest_poll == self.number;
+            if is_latest {
+                state.last_contact = self.metrics.moment();
                 state.lost_at = state.lost_at.min(Instant::now() + BROKEN_OFF_MAX);
             }
-            is_youngest
+            is_latest
         });
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::mailbox::{Mailbox, Writer};
-use crate::body::Whole;
+use crate::body::CompleteBody;
 use crate::channel::{Channels, ConnectionInfo};
 use crate::code::Code;
 use crate::connection::{
@@ -30,7 +30,7 @@ const POSTS_MAX: usize = 1;
 
 /// The messages of one request.
 pub(super) struct Post {
-    pub(super) body: Whole,
+    pub(super) body: CompleteBody,
     /// Whether each line of the body is a message, or all of it is one.
     pub(super) has_lines: bool,
     /// Receives the outcome: all messages were acted upon, or else the reason why the session ends.
@@ -77,7 +77,7 @@ impl Session {
                 tracing::debug!(code = close.code, reason = close.reason, "closing a session");
                 None
             }
-            heard = self.mailbox.lost() => Some(heard),
+            last_contact = self.mailbox.lost() => Some(last_contact),
             // A mailbox accepts all messages, so that writing ends no sooner than the outbox is closed.
             _ = &mut writing => Some(metrics.moment()),
         };
@@ -127,8 +127,8 @@ async fn act_on_all(
         // Boxed: most sessions wait most of the time.
         let acted = Box::pin(act_on(&body, has_lines, metrics, connection, &mut budget)).await;
         // A client that has disconnected does not change the outcome.
-        let told = acted.as_ref().copied();
-        drop(outcome.send(told.map_err(|it| Refusal::new(it.refusal, it.reason.clone()))));
+        let outcome_copy = acted.as_ref().copied();
+        drop(outcome.send(outcome_copy.map_err(|it| Refusal::new(it.refusal, it.reason.clone()))));
         if let Err(close) = acted {
             return close;
         }

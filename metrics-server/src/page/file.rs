@@ -19,10 +19,10 @@ use crate::response::{self, Body};
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// For files that must match each other, also after an update: browsers revalidate them each time.
-const ASK: &str = "no-cache";
+const REVALIDATE: &str = "no-cache";
 
 /// For large files without dependents.
-const KEEP: &str = "max-age=86400";
+const ONE_DAY: &str = "max-age=86400";
 
 static FILES: LazyLock<[File; 10]> = LazyLock::new(|| {
     [
@@ -51,7 +51,7 @@ struct File {
 /// The requested part of a file.
 #[derive(Debug, Eq, PartialEq)]
 enum Part {
-    Whole,
+    All,
     Range(Range<usize>),
     /// The range begins past the end.
     Nothing,
@@ -69,11 +69,11 @@ pub(crate) fn answer(
 
 impl File {
     fn text(name: &'static str, kind: &'static str, text: &str) -> Self {
-        Self::new(name, kind, ASK, minify(text).into())
+        Self::new(name, kind, REVALIDATE, minify(text).into())
     }
 
     fn video(name: &'static str, bytes: &'static [u8]) -> Self {
-        Self::new(name, "video/webm", KEEP, Bytes::from_static(bytes))
+        Self::new(name, "video/webm", ONE_DAY, Bytes::from_static(bytes))
     }
 
     fn new(name: &'static str, kind: &'static str, cached: &'static str, bytes: Bytes) -> Self {
@@ -89,10 +89,10 @@ impl File {
         }
         let length = self.bytes.len();
         let is_of_this = headers.get(IF_RANGE).is_none_or(|etag| etag == self.etag.as_str());
-        let asked = headers.get(RANGE).filter(|_| method == Method::GET && is_of_this);
-        let asked = asked.and_then(|range| range.to_str().ok());
-        let (status, range) = match asked.map_or(Part::Whole, |range| part(range, length)) {
-            Part::Whole => (StatusCode::OK, 0..length),
+        let requested = headers.get(RANGE).filter(|_| method == Method::GET && is_of_this);
+        let requested = requested.and_then(|range| range.to_str().ok());
+        let (status, range) = match requested.map_or(Part::All, |range| part(range, length)) {
+            Part::All => (StatusCode::OK, 0..length),
             Part::Range(range) => (StatusCode::PARTIAL_CONTENT, range),
             Part::Nothing => return Err(Error::PastTheEnd { length }),
         };
@@ -101,8 +101,9 @@ impl File {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
         headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if status == StatusCode::PARTIAL_CONTENT {
-            let place = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-            headers.insert(CONTENT_RANGE, HeaderValue::try_from(place).expect("it is ASCII"));
+            let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            headers
+                .insert(CONTENT_RANGE, HeaderValue::try_from(content_range).expect("it is ASCII"));
         }
         *response.body_mut() = Body::from(self.bytes.slice(range));
         Ok(response)
@@ -123,7 +124,7 @@ impl File {
 /// Parses a `Range` header for a file of `length` bytes. Several ranges, or an invalid range, select the whole file.
 fn part(range: &str, length: usize) -> Part {
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|it| it.split_once('-')) else {
-        return Part::Whole;
+        return Part::All;
     };
     // A number that overflows is beyond the end of every file.
     let number = |text: &str| {
@@ -133,12 +134,12 @@ fn part(range: &str, length: usize) -> Part {
     match (number(first), number(last)) {
         (None, Some(0)) if first.is_empty() => Part::Nothing,
         (None, Some(count)) if first.is_empty() => Part::Range(length - length.min(count)..length),
-        (Some(start), Some(end)) if end < start => Part::Whole,
+        (Some(start), Some(end)) if end < start => Part::All,
         (Some(start), Some(_)) if length <= start => Part::Nothing,
         (Some(start), Some(end)) => Part::Range(start..end.saturating_add(1).min(length)),
         (Some(start), None) if last.is_empty() && length <= start => Part::Nothing,
         (Some(start), None) if last.is_empty() => Part::Range(start..length),
-        _ => Part::Whole,
+        _ => Part::All,
     }
 }
 
@@ -194,7 +195,7 @@ mod tests {
             "bytes=1",
             "bytes= 1-2",
         ] {
-            assert_eq!(part(range, 10), Part::Whole, "{range}");
+            assert_eq!(part(range, 10), Part::All, "{range}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The caller of a request: its address, quota, lane and key, and the hints in its headers.
+//! The caller of a request: its address, quota, flow and key, and the hints in its headers.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::attempts::{Caller, CallerAddress};
 use crate::channel::ConnectionInfo;
 use crate::error::Error;
 use crate::parameters::restore_key;
-use crate::queue::Lane;
+use crate::queue::Flow;
 use crate::route::Route;
 use crate::settings::Settings;
 use crate::share::Share;
@@ -56,17 +56,17 @@ impl Service {
         Ok((request, Some(share)))
     }
 
-    /// The lane in which a caller takes turns.
-    pub(super) fn lane(
+    /// The flow in which a caller takes turns.
+    pub(super) fn flow(
         &self,
         granted: &Granted,
         headers: &HeaderMap,
         extensions: &Extensions,
-    ) -> Lane {
+    ) -> Flow {
         match granted {
-            Granted::Keys(keys) => Lane::of_keys(keys),
+            Granted::Keys(keys) => Flow::of_keys(keys),
             Granted::All => {
-                Lane::Network(self.caller_address(headers, extensions).map(CallerAddress::network))
+                Flow::Network(self.caller_address(headers, extensions).map(CallerAddress::network))
             }
         }
     }
@@ -91,7 +91,7 @@ impl Service {
             let value = headers.get(name)?.as_bytes();
             Some(String::from_utf8_lossy(&value[..value.len().min(HINT_BYTES_MAX)]).into_owned())
         };
-        let asks = |name: &'static str| {
+        let has_one = |name: &'static str| {
             headers.get(name).is_some_and(|value| value.as_bytes().trim_ascii() == b"1")
         };
         let (user_agent, brands) = (text(USER_AGENT), text(HeaderName::from_static("sec-ch-ua")));
@@ -112,7 +112,8 @@ impl Service {
             origin: origin.map(Into::into),
             page: None,
             join_parameters: None,
-            opted_out: self.inner.settings.heed_opt_out && (asks("sec-gpc") || asks("dnt")),
+            opted_out: self.inner.settings.refuse_opted_out
+                && (has_one("sec-gpc") || has_one("dnt")),
             caller: self.caller(headers, request.extensions()),
             counters: self.inner.counters.clone(),
         }

@@ -88,12 +88,12 @@ impl Service {
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
             (Route::Erase, _) => self.erase(request, granted).await,
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
-                let lane = self.lane(&granted, request.headers(), request.extensions());
+                let flow = self.flow(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
                 let sent = Sent { query, body: bodies.read(request.into_body()).await? };
                 match route {
-                    Route::Export(Table::Sessions) => self.export(granted, lane, sent).await,
-                    _ => self.report(route, granted, lane, sent).await,
+                    Route::Export(Table::Sessions) => self.export(granted, flow, sent).await,
+                    _ => self.report(route, granted, flow, sent).await,
                 }
             }
         }
@@ -109,17 +109,17 @@ impl Service {
         B: hyper::body::Body,
     {
         let settings = &self.inner.settings;
-        let Some(wanted) = route.wanted(request.method()) else {
+        let Some(purpose) = route.purpose(request.method()) else {
             return Ok((request, Decision::Allow));
         };
         let (mut head, body) = request.into_parts();
-        guard::check(settings, wanted, &head, !body.is_end_stream())?;
+        guard::check(settings, purpose, &head, !body.is_end_stream())?;
         let Some(access) = &settings.access else {
             return Ok((Request::from_parts(head, body), Decision::Allow));
         };
         let caller = self.caller(&head.headers, &head.extensions);
         head.extensions.insert(caller);
-        let decision = timeout(ACCESS_MAX, access.decide(&head, wanted)).await;
+        let decision = timeout(ACCESS_MAX, access.decide(&head, purpose)).await;
         Ok((Request::from_parts(head, body), decision.map_err(|_| Error::Busy)?))
     }
 }

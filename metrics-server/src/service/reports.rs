@@ -9,11 +9,11 @@ use crate::access::Granted;
 use crate::answer::{Text, within_time};
 use crate::api::params::Params;
 use crate::api::{dimensions, engagement, fields, plays, query, sources, videos, watching};
-use crate::body::Whole;
+use crate::body::CompleteBody;
 use crate::error::Error;
 use crate::export::Export;
 use crate::export::respond as export;
-use crate::queue::Lane;
+use crate::queue::Flow;
 use crate::response::{self, Body};
 use crate::route::{Report, Route};
 use crate::table::Table;
@@ -21,7 +21,7 @@ use crate::table::Table;
 /// The parameters of a request for a report.
 pub(super) struct Sent {
     pub(super) query: Option<String>,
-    pub(super) body: Whole,
+    pub(super) body: CompleteBody,
 }
 
 impl Sent {
@@ -42,10 +42,10 @@ impl Service {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let Inner { metrics, bodies, answers, erasing, .. } = &*self.inner;
-        let lane = self.lane(&granted, request.headers(), request.extensions());
+        let flow = self.flow(&granted, request.headers(), request.extensions());
         let headers = request.headers().clone();
         let body = bodies.read(request.into_body()).await?;
-        let making = answers.admit(lane).await?;
+        let making = answers.admit(flow).await?;
         let params = Params::parse(None, &body, granted)?;
         erasing.respond(metrics, making, &headers, params).await
     }
@@ -55,12 +55,12 @@ impl Service {
         &self,
         route: Route<'_>,
         granted: Granted,
-        lane: Lane,
+        flow: Flow,
         sent: Sent,
     ) -> Result<Response<Body>, Error> {
         let Inner { metrics, answers, .. } = &*self.inner;
         // The parameters are parsed only after admission.
-        let making = answers.admit(lane).await?;
+        let making = answers.admit(flow).await?;
         let params = sent.params(granted)?;
         let reports = metrics.reports().within(&making.account);
         if let Route::Export(table) = route {
@@ -75,12 +75,12 @@ impl Service {
     pub(super) async fn export(
         &self,
         granted: Granted,
-        lane: Lane,
+        flow: Flow,
         sent: Sent,
     ) -> Result<Response<Body>, Error> {
         let Inner { metrics, answers, exports, stopping, .. } = &*self.inner;
-        let permit = exports.enter(lane.clone()).await?;
-        let making = answers.admit_now(lane)?;
+        let permit = exports.enter(flow.clone()).await?;
+        let making = answers.admit_now(flow)?;
         let export = {
             let params = sent.params(granted)?;
             Export::read(Table::Sessions, params.format()?, &params)?

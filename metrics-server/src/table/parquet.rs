@@ -135,9 +135,9 @@ impl Parquet {
     }
 
     /// Appends an optional value to the next column.
-    fn put(&mut self, bytes: usize, put: impl FnOnce(&mut Column) -> Option<()>) {
+    fn append(&mut self, bytes: usize, append: impl FnOnce(&mut Column) -> Option<()>) {
         let Some(column) = self.columns.get_mut(self.next) else { return };
-        let is_there = put(column).is_some();
+        let is_there = append(column).is_some();
         column.levels.push(is_there.into());
         self.next += 1;
         self.bytes += size_of::<i16>() + if is_there { bytes } else { 0 };
@@ -148,7 +148,7 @@ impl Sink for Parquet {
     fn column(&mut self, _: Kind, _: &str) {}
 
     fn text(&mut self, text: &str) {
-        self.put(size_of::<ByteArray>() + text.len(), |column| {
+        self.append(size_of::<ByteArray>() + text.len(), |column| {
             match (&mut column.values, column.kind) {
                 (Values::Texts(values), _) => values.push(text.into()),
                 (Values::Integers(values), Kind::Time) => values.push(time_ms(text)?),
@@ -159,7 +159,7 @@ impl Sink for Parquet {
     }
 
     fn integer(&mut self, number: u64) {
-        self.put(size_of::<i64>(), |column| {
+        self.append(size_of::<i64>(), |column| {
             match &mut column.values {
                 Values::Texts(values) => values.push(number.to_string().as_str().into()),
                 Values::Integers(values) => values.push(i64::try_from(number).unwrap_or(i64::MAX)),
@@ -170,7 +170,7 @@ impl Sink for Parquet {
     }
 
     fn double(&mut self, number: f64) {
-        self.put(size_of::<f64>(), |column| {
+        self.append(size_of::<f64>(), |column| {
             match &mut column.values {
                 Values::Texts(values) => values.push(number.to_string().as_str().into()),
                 Values::Integers(_) => return None,
@@ -181,7 +181,7 @@ impl Sink for Parquet {
     }
 
     fn nothing(&mut self) {
-        self.put(0, |_| None);
+        self.append(0, |_| None);
     }
 }
 

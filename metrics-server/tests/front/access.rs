@@ -6,7 +6,7 @@ use http::request::Parts;
 use http_body_util::Full;
 use hyper::{Request, Response};
 use metrics_core::ApiKey;
-use metrics_server::{Access, Body, Decision, Service, Settings, Wanted};
+use metrics_server::{Access, Body, Decision, Purpose, Service, Settings};
 use metrics_server_testing::{Answer, Database, Http, TestServer};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ struct Tenants;
 
 #[async_trait::async_trait]
 impl Access for Tenants {
-    async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
+    async fn decide(&self, request: &Parts, wanted: Purpose) -> Decision {
         let keys = |names: &[&str]| names.iter().map(|name| ApiKey::new(name).unwrap()).collect();
         let who = request.headers.get("x-who").and_then(|who| who.to_str().ok());
         match (who, wanted) {
@@ -28,9 +28,9 @@ impl Access for Tenants {
             (Some("one"), _) => Decision::AllowKeys(keys(&[OURS])),
             (Some("two"), _) => Decision::AllowKeys(keys(&[OURS, ALSO_OURS])),
             (Some("none"), _) => Decision::AllowKeys(Vec::new()),
-            (Some("reader"), Wanted::Report) => Decision::Allow,
+            (Some("reader"), Purpose::Report) => Decision::Allow,
             (Some(_), _) => Decision::forbidden(),
-            (None, Wanted::Page) => {
+            (None, Purpose::Page) => {
                 let login = Response::builder().status(303).header("location", "/login");
                 Decision::Refuse(login.body(Body::default()).unwrap())
             }
@@ -228,7 +228,7 @@ struct Nobody;
 
 #[async_trait::async_trait]
 impl Access for Nobody {
-    async fn decide(&self, _: &Parts, _: Wanted) -> Decision {
+    async fn decide(&self, _: &Parts, _: Purpose) -> Decision {
         Decision::forbidden()
     }
 }
@@ -260,11 +260,11 @@ struct WhoIsWaved;
 
 #[async_trait::async_trait]
 impl Access for WhoIsWaved {
-    async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
+    async fn decide(&self, request: &Parts, wanted: Purpose) -> Decision {
         let place = (request.method.as_str(), request.uri.path(), wanted);
         match (request.extensions.get::<Waved>(), place) {
-            (Some(Waved), ("POST", "/a/api/v1/keys", Wanted::CreateKey)) => Decision::Allow,
-            (Some(Waved), ("GET", "/a/api/v1/keys", Wanted::ListKeys)) => pending().await,
+            (Some(Waved), ("POST", "/a/api/v1/keys", Purpose::CreateKey)) => Decision::Allow,
+            (Some(Waved), ("GET", "/a/api/v1/keys", Purpose::ListKeys)) => pending().await,
             _ => Decision::forbidden(),
         }
     }

@@ -2,7 +2,7 @@
 
 use http::request::Parts;
 use metrics_core::ApiKey;
-use metrics_server::{Access, Decision, Settings, Wanted};
+use metrics_server::{Access, Decision, Purpose, Settings};
 use metrics_server_testing::{Answer, Database, TestServer};
 use serde_json::{Value, json};
 
@@ -17,9 +17,9 @@ struct OnlyOurs;
 
 #[async_trait::async_trait]
 impl Access for OnlyOurs {
-    async fn decide(&self, request: &Parts, wanted: Wanted) -> Decision {
+    async fn decide(&self, request: &Parts, wanted: Purpose) -> Decision {
         match request.headers.get("x-who") {
-            Some(_) if wanted == Wanted::Report => Decision::Allow,
+            Some(_) if wanted == Purpose::Report => Decision::Allow,
             Some(_) => Decision::forbidden(),
             None => Decision::AllowKeys(vec![ApiKey::new(OURS).unwrap()]),
         }

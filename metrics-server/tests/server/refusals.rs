@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use http::request::Parts;
 use metrics_core::recorder::WAITING_MAX;
 use metrics_core::{Action, ApiKey, Join, PlayerEvent, Video};
-use metrics_server::{Access, BODY_BYTES_MAX, Code, Credentials, Decision, Settings, Wanted};
+use metrics_server::{Access, BODY_BYTES_MAX, Code, Credentials, Decision, Purpose, Settings};
 use metrics_testing::Faults;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -116,10 +116,10 @@ struct Nobody;
 
 #[async_trait::async_trait]
 impl Access for Nobody {
-    async fn decide(&self, _: &Parts, wanted: Wanted) -> Decision {
+    async fn decide(&self, _: &Parts, wanted: Purpose) -> Decision {
         match wanted {
             // Longer than it may take.
-            Wanted::Stats => std::future::pending().await,
+            Purpose::Stats => std::future::pending().await,
             _ => Decision::forbidden(),
         }
     }
@@ -318,7 +318,7 @@ async fn refused_viewers(seen: &mut Provoked, server: &Server, mut other: Client
     let page = json!({ "source_url": "https://elsewhere.example/watch" });
     seen.batch("origin_not_allowed", server, json!([event(server, "c", &page)])).await;
 
-    let server = TestServer::with(Settings::default().heed_opt_out()).await;
+    let server = TestServer::with(Settings::default().refuse_opted_out()).await;
     let headers = [("user-agent", CHROME), ("dnt", "1")];
     let mut client = server.upgrade("vsn=2.0.0", &headers).await.unwrap();
     seen.channel("opted_out", &mut client, join, json!({})).await;

@@ -170,7 +170,7 @@ async fn stats_count_the_actions_of_viewers() {
 
 #[tokio::test]
 async fn stats_count_refusals_by_reason() {
-    let server = TestServer::with(Settings::default().heed_opt_out()).await;
+    let server = TestServer::with(Settings::default().refuse_opted_out()).await;
     let batch = |key: &str| {
         let event = json!({"name": "play", "session_id": "a", "embed_id": "intro", "video_time": 0, "key": key});
         server.http("POST", "/v1/events").json(&json!({"events": [event]}))

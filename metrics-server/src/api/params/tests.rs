@@ -13,7 +13,7 @@ fn with(name: &str, value: &Value) -> Params {
 }
 
 /// The text of an error.
-fn told<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+fn error_text<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -53,20 +53,20 @@ fn the_body_wins() {
 fn a_body_is_an_object() {
     for body in ["[]", "1", "{", "\"a\"", "\u{feff}{}"] {
         assert_eq!(
-            told(Params::parse(None, body.as_bytes(), Granted::All)),
+            error_text(Params::parse(None, body.as_bytes(), Granted::All)),
             "the body must be a JSON object"
         );
     }
-    assert_eq!(told(Params::parse(None, b"\xff", Granted::All)), "the body must be UTF-8");
+    assert_eq!(error_text(Params::parse(None, b"\xff", Granted::All)), "the body must be UTF-8");
     // Deeper than the limit of the parser itself, too.
     for depth in [64, 70, 5_000] {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        let err = told(Params::parse(None, deep.as_bytes(), Granted::All));
+        let err = error_text(Params::parse(None, deep.as_bytes(), Granted::All));
         assert_eq!(err, "the body must be at most 64 levels deep");
     }
     let closed = format!("{{\"a\":]]{}}}", "[],".repeat(70));
     assert_eq!(
-        told(Params::parse(None, closed.as_bytes(), Granted::All)),
+        error_text(Params::parse(None, closed.as_bytes(), Granted::All)),
         "the body must be a JSON object"
     );
     assert!(Params::parse(None, b" \n", Granted::All).is_ok());
@@ -75,8 +75,8 @@ fn a_body_is_an_object() {
 #[test]
 fn a_selection_is_needed() {
     let needed = "`identifier` or `query` is required: select the videos of the report";
-    assert_eq!(told(parse(&json!({})).selection()), needed);
-    assert_eq!(told(parse(&json!({"identifier": null, "query": null})).selection()), needed);
+    assert_eq!(error_text(parse(&json!({})).selection()), needed);
+    assert_eq!(error_text(parse(&json!({"identifier": null, "query": null})).selection()), needed);
 }
 
 #[track_caller]
@@ -132,7 +132,7 @@ fn a_query_names_what_it_looks_for() {
     let params =
         Params::parse(Some("query=%20%7B%22key%22%3A%22k%22%7D"), b"", Granted::All).unwrap();
     assert_eq!(params.selection().unwrap(), Selection::key(ApiKey::new("k").unwrap()));
-    let err = told(Params::parse(Some("query=%7B"), b"", Granted::All));
+    let err = error_text(Params::parse(Some("query=%7B"), b"", Granted::All));
     assert_eq!(err, "`query` must be JSON in a query string");
 }
 
@@ -209,7 +209,7 @@ fn a_minimum_is_a_time() {
 
 #[track_caller]
 fn check_refused(name: &str, value: &Value, expected: &str) {
-    assert_eq!(told(with(name, value).bucket_query()), expected);
+    assert_eq!(error_text(with(name, value).bucket_query()), expected);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn an_interval_is_a_width() {
         "`interval` must be a text like \"1 day\" or \"3 months\"",
     );
     for text in ["", "0 days", "day", "1 month 1 day", "5", "1 fortnight"] {
-        let err = told(with("interval", &json!(text)).bucket_query());
+        let err = error_text(with("interval", &json!(text)).bucket_query());
         assert!(err.starts_with("`interval` is not a valid width: "), "{err}");
     }
 }
@@ -259,7 +259,7 @@ fn engagement_has_two_forms() {
     let days = Buckets::new("1 day".parse().unwrap());
     assert_eq!(form(json!({"interval": "1 day"})).unwrap(), Engagement::PerSecond(days));
     for ranges in [json!(0), json!(10_001), json!(1.5), json!("many"), json!([]), json!(-1)] {
-        let err = told(form(json!({ "ranges": ranges })));
+        let err = error_text(form(json!({ "ranges": ranges })));
         assert_eq!(err, "`ranges` must be a whole number from 1 to 10000");
     }
 }

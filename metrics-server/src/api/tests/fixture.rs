@@ -18,7 +18,7 @@ use crate::answer::{Answers, Text};
 use crate::api::params::Params;
 use crate::api::{dimensions, engagement, keys, plays, query, sources, videos, watching};
 use crate::error::Error;
-use crate::queue::Lane;
+use crate::queue::Flow;
 use crate::response::{self, Body};
 
 pub(super) const KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
@@ -131,7 +131,7 @@ impl Fixture {
 /// The response with a text.
 pub(super) async fn respond(text: Result<Text, Error>) -> Result<Response<Body>, Error> {
     let answers = Answers::within(Budget::new(1 << 30));
-    Ok(response::json_body(answers.admit_now(Lane::Network(None))?.body(text?).await?))
+    Ok(response::json_body(answers.admit_now(Flow::Network(None))?.body(text?).await?))
 }
 
 pub(super) fn ms(time: &str) -> i64 {

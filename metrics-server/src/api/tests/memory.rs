@@ -8,7 +8,7 @@ use super::fixture::{Fixture, parse};
 use crate::answer::Answers;
 use crate::api::plays;
 use crate::error::Error;
-use crate::queue::Lane;
+use crate::queue::Flow;
 
 #[tokio::test]
 async fn unread_reports_hold_no_more_than_their_budget() {
@@ -22,7 +22,7 @@ async fn unread_reports_hold_no_more_than_their_budget() {
     let mut unread = Vec::new();
     let mut refused = 0;
     for _ in 0..40 {
-        let making = answers.admit(Lane::Network(None)).await.unwrap();
+        let making = answers.admit(Flow::Network(None)).await.unwrap();
         let reports = fixture.metrics.reports().within(&making.account);
         let body = match plays::plays(reports, &params).await {
             Ok(text) => making.body(text).await,

@@ -17,14 +17,14 @@ const RESPONSE_MAX: Duration = Duration::from_secs(5);
 ///
 /// What it says, or that it does not answer.
 pub(super) async fn check_health(listen: SocketAddr) -> Result<(), Box<dyn Error>> {
-    let asking = async {
+    let request = async {
         let mut socket = TcpStream::connect(&*reachable(listen)).await?;
         socket.write_all(b"GET /health/ready HTTP/1.0\r\n\r\n").await?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
     };
-    let answer = timeout(RESPONSE_MAX, asking).await.map_err(|_| "the server does not answer")?;
+    let answer = timeout(RESPONSE_MAX, request).await.map_err(|_| "the server does not answer")?;
     let answer =
         answer.map_err(|err| format!("the server at {listen} cannot be reached: {err}"))?;
     match answer.lines().next() {
@@ -52,12 +52,12 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_everywhere_is_asked_here() {
-        let asked = |listen: &str| -> Vec<String> {
-            let asked = reachable(listen.parse().unwrap());
-            asked.iter().map(ToString::to_string).collect()
+        let reachable_from = |listen: &str| -> Vec<String> {
+            let reachable_from = reachable(listen.parse().unwrap());
+            reachable_from.iter().map(ToString::to_string).collect()
         };
-        assert_eq!(asked("0.0.0.0:3000"), ["127.0.0.1:3000"]);
-        assert_eq!(asked("[::]:3000"), ["127.0.0.1:3000", "[::1]:3000"]);
-        assert_eq!(asked("192.0.2.1:80"), ["192.0.2.1:80"]);
+        assert_eq!(reachable_from("0.0.0.0:3000"), ["127.0.0.1:3000"]);
+        assert_eq!(reachable_from("[::]:3000"), ["127.0.0.1:3000", "[::1]:3000"]);
+        assert_eq!(reachable_from("192.0.2.1:80"), ["192.0.2.1:80"]);
     }
 }

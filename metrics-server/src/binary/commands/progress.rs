@@ -12,13 +12,13 @@ pub(super) struct Progress {
     shown: Instant,
     on_terminal: bool,
     // The plural of the items that are counted.
-    what: &'static str,
+    unit: &'static str,
 }
 
 impl Progress {
-    pub(super) fn new(what: &'static str) -> Self {
+    pub(super) fn new(unit: &'static str) -> Self {
         let now = Instant::now();
-        Self { began: now, shown: now, on_terminal: std::io::stderr().is_terminal(), what }
+        Self { began: now, shown: now, on_terminal: std::io::stderr().is_terminal(), unit }
     }
 
     /// Clears the line, so that the log can write there.
@@ -35,7 +35,7 @@ impl Progress {
             return;
         }
         self.shown = Instant::now();
-        let line = line(done, total, self.what, self.began.elapsed());
+        let line = line(done, total, self.unit, self.began.elapsed());
         if self.on_terminal {
             // A terminal that is gone does not end the work.
             let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
@@ -52,17 +52,17 @@ impl Drop for Progress {
     }
 }
 
-fn line(done: u64, total: u64, what: &str, elapsed: Duration) -> String {
+fn line(done: u64, total: u64, unit: &str, elapsed: Duration) -> String {
     const WIDTH: usize = 30;
     if total == 0 && 0 < done {
         // The total is unknown, such as that of a pipe.
-        return format!("{done} {what}, {:.0}/s", done as f64 / elapsed.as_secs_f64().max(0.001));
+        return format!("{done} {unit}, {:.0}/s", done as f64 / elapsed.as_secs_f64().max(0.001));
     }
     let share = if total == 0 { 1.0 } else { (done as f64 / total as f64).min(1.0) };
     let filled = (share * WIDTH as f64) as usize;
     let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
     format!(
-        "[{}{}] {:3.0} %  {done} of {total} {what}, {rate:.0}/s",
+        "[{}{}] {:3.0} %  {done} of {total} {unit}, {rate:.0}/s",
         "#".repeat(filled),
         " ".repeat(WIDTH - filled),
         // Rounded down, so that 100 means all.

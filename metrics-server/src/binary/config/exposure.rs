@@ -14,7 +14,7 @@ pub(super) enum Authentication {
     /// Everybody: the operator has disabled authentication.
     Off,
     /// Everybody: the environment sets nothing.
-    Unsaid,
+    Unset,
 }
 
 impl Authentication {
@@ -25,7 +25,7 @@ impl Authentication {
         let (user, password) = (source.get(&USER)?, source.get(&PASSWORD)?);
         let reason = match (enabled, &user, &password) {
             (Some(false), None, None) => return Ok(Self::Off),
-            (None, None, None) => return Ok(Self::Unsaid),
+            (None, None, None) => return Ok(Self::Unset),
             (Some(false), _, _) => {
                 "METRICS_AUTH_ENABLED is false, but METRICS_USER or METRICS_PASSWORD is set: unset \
                  METRICS_AUTH_ENABLED to require them, or unset them to give everybody access"
@@ -53,14 +53,14 @@ impl Authentication {
     pub(super) fn at(self, listen: Option<SocketAddr>) -> Result<Option<Credentials>, ConfigError> {
         match (self, listen) {
             (Self::On(credentials), _) => Ok(Some(credentials)),
-            (Self::Unsaid, Some(listen)) if !listen.ip().to_canonical().is_loopback() => {
+            (Self::Unset, Some(listen)) if !listen.ip().to_canonical().is_loopback() => {
                 Err(ConfigError::Refused(format!(
                     "at {listen} other machines could read all reports and change keys: set METRICS_USER and \
                      METRICS_PASSWORD, or METRICS_AUTH_ENABLED=false if everybody may, or listen at 127.0.0.1:{}",
                     listen.port()
                 )))
             }
-            (Self::Off | Self::Unsaid, _) => Ok(None),
+            (Self::Off | Self::Unset, _) => Ok(None),
         }
     }
 }

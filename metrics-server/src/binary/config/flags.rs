@@ -107,7 +107,7 @@ fn found(matches: &ArgMatches) -> (String, Vec<(&'static About, String)>) {
 fn refuse(err: &clap::Error) -> ConfigError {
     let text = err.to_string();
     if matches!(err.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return ConfigError::Asked(text);
+        return ConfigError::Printed(text);
     }
     if err.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         let usage = text.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap_or_default();

@@ -99,10 +99,10 @@ mod tests {
 
     #[track_caller]
     fn check_one(name: &str, value: &str, expected: Option<&str>) {
-        let told = check([(name.into(), value.into())]).err().map(|err| err.to_string());
+        let error = check([(name.into(), value.into())]).err().map(|err| err.to_string());
         let expected = expected
             .map(|remedy| format!("{name} is not a setting: {remedy}; --help lists all settings"));
-        assert_eq!(told, expected);
+        assert_eq!(error, expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use metrics_core::ApiKey;
 
 use super::*;
-use crate::access::{Decision, Wanted};
+use crate::access::{Decision, Purpose};
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 
@@ -29,7 +29,7 @@ fn without_settings_everything_is_as_documented() {
     assert_eq!((&*config.log_filter, config.log_format), ("info", LogFormat::Text));
     assert!(config.settings.access.is_none() && config.settings.default_key.is_none());
     assert!(config.settings.forwarded_header.is_none() && config.settings.routes == Routes::ALL);
-    assert_eq!((config.settings.heed_opt_out, config.settings.cors), (false, Cors::Own));
+    assert_eq!((config.settings.refuse_opted_out, config.settings.cors), (false, Cors::Own));
     assert_eq!(config.settings.hosts, Hosts::Listed(Vec::new()));
 }
 
@@ -75,14 +75,14 @@ async fn variables_are_read() {
     for (authorization, allowed) in [("Basic bWU6c2VjcmV0", true), ("Basic bWU6c2VjcmV1", false)] {
         let request = http::Request::builder().header("authorization", authorization);
         let head = request.body(()).unwrap().into_parts().0;
-        let decision = access.decide(&head, Wanted::Report).await;
+        let decision = access.decide(&head, Purpose::Report).await;
         assert_eq!(matches!(decision, Decision::Allow), allowed, "{decision:?}");
     }
     let key = config.settings.default_key.unwrap();
     assert_eq!(key.as_str(), "HDsj3NfKQTNwn5Ix9g+cfQ==");
     assert_eq!((config.bots, config.connections_max), (Bots::Count, 7));
     assert_eq!(config.limits.videos, 5);
-    assert!(config.settings.heed_opt_out);
+    assert!(config.settings.refuse_opted_out);
     assert_eq!(config.settings.forwarded_header.unwrap(), "x-forwarded-for");
     assert_eq!(config.settings.forwarded_hops.unwrap().get(), 2);
     assert_eq!(config.settings.connections_per_address, Some(3));
@@ -284,12 +284,12 @@ fn user_and_password_switch_authentication_on() {
         assert_eq!(guarded(listen, &[on, user, password]), Ok(true));
         assert_eq!(guarded(listen, &[off]), Ok(false));
         for contradiction in [&[off, user, password][..], &[off, password]] {
-            let told = guarded(listen, contradiction).unwrap_err();
-            assert!(told.starts_with("METRICS_AUTH_ENABLED is false, but"), "{told}");
+            let error = guarded(listen, contradiction).unwrap_err();
+            assert!(error.starts_with("METRICS_AUTH_ENABLED is false, but"), "{error}");
         }
         for half in [user, password] {
-            let told = guarded(listen, &[half]).unwrap_err();
-            assert!(told.contains("must both be set") && !told.contains("secret"), "{told}");
+            let error = guarded(listen, &[half]).unwrap_err();
+            assert!(error.contains("must both be set") && !error.contains("secret"), "{error}");
         }
         let colon = [("METRICS_USER", "a:b"), password];
         assert_eq!(guarded(listen, &colon).unwrap_err(), "METRICS_USER must not have a colon");
@@ -302,9 +302,9 @@ fn nobody_listens_beyond_this_machine_by_accident() {
         assert_eq!(guarded(listen, &[]), Ok(false), "{listen}");
     }
     for listen in ["0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "[2001:db8::1]:3000"] {
-        let told = guarded(listen, &[]).unwrap_err();
+        let error = guarded(listen, &[]).unwrap_err();
         let remedy = ["METRICS_USER", "METRICS_PASSWORD", "METRICS_AUTH_ENABLED=false", listen];
-        assert!(remedy.iter().all(|word| told.contains(word)), "{told}");
+        assert!(remedy.iter().all(|word| error.contains(word)), "{error}");
         // Commands that do not serve expose nothing.
         for command in [&["health"][..], &["keys", "list"], &["--migrate-only"]] {
             assert!(read(command, &[("METRICS_LISTEN", listen)]).is_ok());
@@ -364,8 +364,8 @@ fn origins_are_compared_as_browsers_send_them() {
 
 #[test]
 fn help_is_no_refusal() {
-    assert!(matches!(read(&["--help"], &[]), Err(ConfigError::Asked(_))));
-    assert!(matches!(read(&["--version"], &[]), Err(ConfigError::Asked(_))));
+    assert!(matches!(read(&["--help"], &[]), Err(ConfigError::Printed(_))));
+    assert!(matches!(read(&["--version"], &[]), Err(ConfigError::Printed(_))));
 }
 
 #[test]

@@ -217,7 +217,7 @@ async fn the_batches_of_a_bot_are_rejected() {
 
 #[tokio::test]
 async fn batches_of_viewers_who_opted_out_are_rejected_where_the_setting_is_on() {
-    let settings = Settings::default().heed_opt_out();
+    let settings = Settings::default().refuse_opted_out();
     let server = TestServer::with(settings).await;
     for header in ["sec-gpc", "dnt"] {
         let answer = batch(&server, &viewing(5.0)).header(header, "1").send().await;

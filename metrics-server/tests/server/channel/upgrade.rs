@@ -95,13 +95,13 @@ async fn a_viewer_who_opted_out_is_refused_where_the_setting_is_on() {
         let join = json!({ "key": client.key, "identifier": "intro" });
         client.call("session:a", "phx_join", &join).await
     };
-    let heeding = TestServer::with(Settings::default().heed_opt_out()).await;
+    let refusing = TestServer::with(Settings::default().refuse_opted_out()).await;
     let ignoring = TestServer::new().await;
     for header in ["sec-gpc", "dnt"] {
         let headers = |value| [("user-agent", CHROME), (header, value)];
-        let client = heeding.upgrade(V2, &headers("1")).await.ok().unwrap();
+        let client = refusing.upgrade(V2, &headers("1")).await.ok().unwrap();
         assert_eq!(join(client).await, "opted out");
-        let client = heeding.upgrade(V2, &headers("0")).await.ok().unwrap();
+        let client = refusing.upgrade(V2, &headers("0")).await.ok().unwrap();
         assert_eq!(join(client).await, Value::Null);
         let client = ignoring.upgrade(V2, &headers("1")).await.ok().unwrap();
         assert_eq!(join(client).await, Value::Null);

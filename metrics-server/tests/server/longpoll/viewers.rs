@@ -29,7 +29,7 @@ async fn a_bot_may_connect_but_not_join() {
 
 #[tokio::test]
 async fn a_viewer_who_opted_out_is_refused_where_the_setting_is_on() {
-    let server = TestServer::with(Settings::default().heed_opt_out()).await;
+    let server = TestServer::with(Settings::default().refuse_opted_out()).await;
     let mut poller = Poller::open_as(&server, V2, &[("sec-gpc", "1")]).await;
     let join = json!({ "key": server.key, "identifier": "intro" });
     assert_eq!(poller.call(TOPIC, "phx_join", &join).await, "opted out");

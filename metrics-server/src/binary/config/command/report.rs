@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Command, ConfigError};
 use crate::access::Granted;
-use crate::api::params::{Params, structured, whole_query};
+use crate::api::params::{Params, query_json, structured};
 use crate::error::Error;
 use crate::export::Export;
 use crate::table::{Format, Table};
@@ -102,7 +102,7 @@ impl ReportFlags {
 
     /// The parameters that a request would have.
     fn parameters(self) -> Result<Params, Error> {
-        let mut values = self.q.as_deref().map(whole_query).transpose()?.unwrap_or_default();
+        let mut values = self.q.as_deref().map(query_json).transpose()?.unwrap_or_default();
         if let Some(filters) = self.filters {
             values.insert("filters".to_owned(), structured("filters", &filters)?);
         }
