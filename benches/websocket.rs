@@ -81,14 +81,14 @@ impl Socket {
         self.input.fill(&mut self.stream).await
     }
 
-    /// Passes the next text message that has arrived to `see`, and returns false if there is none.
+    /// Passes the next text message that has arrived to `receive`, and returns false if there is none.
     ///
     /// # Errors
     ///
     /// The server closes the websocket, or violates the protocol.
-    pub fn next(&mut self, see: impl FnOnce(&str) -> io::Result<()>) -> io::Result<bool> {
+    pub fn next(&mut self, receive: impl FnOnce(&str) -> io::Result<()>) -> io::Result<bool> {
         let seen = self.input.next(|first, payload| match first.checked_sub(FIN) {
-            Some(TEXT) => see(str::from_utf8(payload).map_err(io::Error::other)?),
+            Some(TEXT) => receive(str::from_utf8(payload).map_err(io::Error::other)?),
             Some(CLOSE) => {
                 let reason = String::from_utf8_lossy(payload.get(2..).unwrap_or_default());
                 Err(io::Error::other(format!("the server closed the websocket: {reason}")))

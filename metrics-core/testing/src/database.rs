@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use metrics_core::conformance::Through;
+use metrics_core::conformance::Intercepted;
 use metrics_core::store::{SqliteStore, Store, TimescaleStore};
 use tempfile::TempDir;
 
+use crate::own_runtime::{OwnRuntime, on_own_runtime};
 use crate::server::ServerDatabase;
-use crate::timeless::{Elsewhere, elsewhere};
 
 /// The kind of database of a test.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,9 +93,10 @@ impl Database {
             }
             Location::Server(server) => {
                 let url = server.url();
-                let opened = elsewhere(async move { TimescaleStore::connect(url.as_str()).await });
+                let opened =
+                    on_own_runtime(async move { TimescaleStore::connect(url.as_str()).await });
                 let store = opened.await.expect("the database is opened");
-                Arc::new(Through::by(Elsewhere, Arc::new(store)))
+                Arc::new(Intercepted::by(OwnRuntime, Arc::new(store)))
             }
         }
     }

@@ -60,10 +60,10 @@ impl SmallDisk {
     fn mount(&self, arguments: &[&str]) {
         let mut mount = Command::new("mount");
         let done = mount.args(arguments).arg(self.path()).output().expect("`mount` can be run");
-        let said = String::from_utf8_lossy(&done.stderr);
+        let message = String::from_utf8_lossy(&done.stderr);
         assert!(
             done.status.success(),
-            "a small disk cannot be mounted; run the test as a superuser who may: {said}"
+            "a small disk cannot be mounted; run the test as a superuser who may: {message}"
         );
     }
 }

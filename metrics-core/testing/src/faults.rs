@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use metrics_core::conformance::{Call, Method, Through, Way};
+use metrics_core::conformance::{Call, Intercept, Intercepted, Method};
 use metrics_core::key::SessionId;
 use metrics_core::store::{Error, Row, RowId, SessionWrite, Store, VideoId};
 use rand::rngs::StdRng;
@@ -21,12 +21,12 @@ pub struct Faults {
     poison: Arc<Mutex<Option<SessionId>>>,
     keys_late: Duration,
     keys_stable: bool,
-    death: Death,
+    kill_switch: KillSwitch,
 }
 
 /// Kills a store with [`Faults`]. All clones share its state.
 #[derive(Clone, Debug)]
-pub struct Death {
+pub struct KillSwitch {
     state: watch::Sender<State>,
     // The number of calls in progress.
     busy: watch::Sender<usize>,
@@ -36,10 +36,10 @@ pub struct Death {
 enum State {
     Alive,
     /// The next commit is the last call: it is executed, or it is not.
-    Doomed {
+    LastCommit {
         commits: bool,
     },
-    Dead,
+    Killed,
 }
 
 impl Default for Faults {
@@ -51,7 +51,10 @@ impl Default for Faults {
             poison: Arc::default(),
             keys_late: Duration::ZERO,
             keys_stable: false,
-            death: Death { state: watch::Sender::new(State::Alive), busy: watch::Sender::new(0) },
+            kill_switch: KillSwitch {
+                state: watch::Sender::new(State::Alive),
+                busy: watch::Sender::new(0),
+            },
         }
     }
 }
@@ -59,8 +62,8 @@ impl Default for Faults {
 impl Faults {
     /// The store with these faults.
     #[must_use]
-    pub fn over(self, store: Arc<dyn Store>) -> Through<Self> {
-        Through::by(self, store)
+    pub fn over(self, store: Arc<dyn Store>) -> Intercepted<Self> {
+        Intercepted::by(self, store)
     }
 
     /// Sets the percentage of calls that fail.
@@ -99,34 +102,34 @@ impl Faults {
 
     /// Returns the switch that kills the store.
     #[must_use]
-    pub fn death(&self) -> Death {
-        self.death.clone()
+    pub fn kill_switch(&self) -> KillSwitch {
+        self.kill_switch.clone()
     }
 }
 
-impl Death {
+impl KillSwitch {
     /// Kills the store, and returns when the calls in progress have been executed. Their callers get no result.
     pub async fn kill(&self) {
-        self.state.send_replace(State::Dead);
+        self.state.send_replace(State::Killed);
         let mut busy = self.busy.subscribe();
         // The sender exists as long as this value.
         let _busy = busy.wait_for(|busy| *busy == 0).await;
     }
 
     /// Makes the next commit the last call. It is executed if `commits` is true.
-    pub fn doom(&self, commits: bool) {
-        self.state.send_replace(State::Doomed { commits });
+    pub fn kill_at_commit(&self, commits: bool) {
+        self.state.send_replace(State::LastCommit { commits });
     }
 
     /// Waits until the store is dead.
-    pub async fn dead(&self) {
+    pub async fn killed(&self) {
         let mut state = self.state.subscribe();
-        let _state = state.wait_for(|state| *state == State::Dead).await;
+        let _state = state.wait_for(|state| *state == State::Killed).await;
     }
 
     /// Waits until the store is dead, and then forever.
     async fn forever(&self) -> ! {
-        self.dead().await;
+        self.killed().await;
         std::future::pending().await
     }
 }
@@ -171,29 +174,29 @@ impl Faults {
 
     /// Executes a call, and returns its result unless the store dies.
     async fn alive<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
-        let state = *self.death.state.borrow();
+        let state = *self.kill_switch.state.borrow();
         let last = match state {
-            State::Doomed { commits } if method == Method::Commit => Some(commits),
-            State::Dead => Some(false),
+            State::LastCommit { commits } if method == Method::Commit => Some(commits),
+            State::Killed => Some(false),
             _ => None,
         };
         if last == Some(false) {
-            self.death.state.send_replace(State::Dead);
+            self.kill_switch.state.send_replace(State::Killed);
             std::future::pending::<()>().await;
         }
-        let busy = Busy::new(&self.death.busy);
-        let state = self.death.state.clone();
+        let busy = Busy::new(&self.kill_switch.busy);
+        let state = self.kill_switch.state.clone();
         let call = tokio::spawn(async move {
             let answer = call.await;
             if last.is_some() {
-                state.send_replace(State::Dead);
+                state.send_replace(State::Killed);
             }
             drop(busy);
             answer
         });
         tokio::select! {
             biased;
-            never = self.death.forever() => never,
+            never = self.kill_switch.forever() => never,
             answer = call => answer.expect("no call panics"),
         }
     }
@@ -209,8 +212,12 @@ fn unavailable() -> Error {
 }
 
 #[async_trait]
-impl Way for Faults {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Faults {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         let answer = self.connected(method, call).await;
         if method == Method::Keys {
             let late_ms = self.keys_late.as_millis() as u64;

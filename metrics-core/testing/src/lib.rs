@@ -1,7 +1,7 @@
 //! Shared helpers for the tests of the workspace; not a public API.
 //!
 //! * [`Database`] is a database of its own for a test, on any [`Backend`]; [`on_every_store!`] runs a test on all.
-//! * [`Through`] intercepts the calls of a store; with [`Faults`], the store fails or dies on demand.
+//! * [`Intercepted`] intercepts the calls of a store; with [`Faults`], the store fails or dies on demand.
 //! * [`SmallDisk`] is a disk that a test can fill.
 //! * [`Proxy`] is a connection that breaks on demand, [`TlsProxy`] one with TLS.
 //! * [`WallClock`] is a manual clock.
@@ -16,19 +16,19 @@ mod corpus;
 mod database;
 mod disk;
 mod faults;
+mod own_runtime;
 mod proxy;
 mod server;
-mod timeless;
 mod tls;
 
 pub use clock::WallClock;
 pub use corpus::replay_corpus;
 pub use database::{Backend, Database};
 pub use disk::SmallDisk;
-pub use faults::{Death, Faults};
-pub use metrics_core::conformance::{Call, Method, Through, Way};
+pub use faults::{Faults, KillSwitch};
+pub use metrics_core::conformance::{Call, Intercept, Intercepted, Method};
+pub use own_runtime::on_own_runtime;
 pub use proxy::{Cut, Proxy};
-pub use timeless::elsewhere;
 pub use tls::{Answer, Authority, Identity, Seen, TlsProxy, VALID};
 
 /// Defines a test per store for each function: an `async fn(Backend)`, run by Tokio with its clock paused.

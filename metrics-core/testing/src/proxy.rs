@@ -147,12 +147,12 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) -> io::
         return Ok(End::Cut);
     }
     let (mut up, mut down) = plan.allowances();
-    let (mut asked, mut answered) = ([0; 16 * 1024], [0; 16 * 1024]);
+    let (mut request, mut response) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {
         tokio::select! {
             _ = storms.changed() => return Ok(End::Cut),
-            read = client.read(&mut asked) => {
-                let bytes = &asked[..read?];
+            read = client.read(&mut request) => {
+                let bytes = &request[..read?];
                 if bytes.is_empty() {
                     return Ok(End::Closed);
                 }
@@ -168,8 +168,8 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) -> io::
                     return Ok(End::Cut);
                 }
             }
-            read = server.read(&mut answered) => {
-                let bytes = &answered[..read?];
+            read = server.read(&mut response) => {
+                let bytes = &response[..read?];
                 if bytes.is_empty() {
                     return Ok(End::Closed);
                 }

@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 use tokio_postgres::{Client, NoTls};
 use url::Url;
 
-use crate::timeless::elsewhere;
+use crate::own_runtime::on_own_runtime;
 
 /// Excludes the schemas of the server and of extensions.
 const OURS: &str = "table_schema !~ '^(pg_|information_schema|_?timescaledb)'";
@@ -56,7 +56,7 @@ impl ServerDatabase {
     /// Returns the rows of each table, in one snapshot.
     pub(crate) async fn rows(&self) -> BTreeMap<String, Vec<String>> {
         let url = self.url();
-        elsewhere(async move {
+        on_own_runtime(async move {
             let mut client = connect(&url).await;
             let snapshot = client.build_transaction().read_only(true);
             let snapshot = snapshot
@@ -78,7 +78,7 @@ impl ServerDatabase {
     /// Replaces the contents of the tables, which must have the same schema as the source of the rows.
     pub(crate) async fn fill(&self, rows: BTreeMap<String, Vec<String>>) {
         let url = self.url();
-        elsewhere(async move {
+        on_own_runtime(async move {
             let mut client = connect(&url).await;
             let transaction = client.transaction().await.expect("a transaction");
             // Foreign keys do not constrain the order of tables, and triggers send no notifications about the copy.
@@ -131,7 +131,7 @@ async fn tables(client: &tokio_postgres::Transaction<'_>) -> Vec<String> {
 }
 
 async fn execute(server: Url, statement: String) {
-    elsewhere(async move { run(&server, &statement).await.expect("done") }).await;
+    on_own_runtime(async move { run(&server, &statement).await.expect("done") }).await;
 }
 
 async fn run(url: &Url, statement: &str) -> Result<(), tokio_postgres::Error> {

@@ -62,7 +62,7 @@ impl Authority {
 
     /// Issues a certificate for these names, valid from the first day of one year to the first day of another.
     #[must_use]
-    pub fn vouch(&self, names: &[&str], years: RangeInclusive<i32>) -> Identity {
+    pub fn issue_certificate(&self, names: &[&str], years: RangeInclusive<i32>) -> Identity {
         let key = key();
         let certificate = params(names, years).signed_by(&key, &self.issuer);
         Identity::new(certificate.expect("a certificate").into(), &key)
@@ -182,7 +182,7 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Seen {
     /// Requested TLS.
-    pub asked: usize,
+    pub requested_tls: usize,
     /// Began a TLS handshake.
     pub began: usize,
     /// Accepted the certificate and continued in TLS.
@@ -263,10 +263,10 @@ impl State {
         let mut begin = [0; TLS_PLEASE.len()];
         client.read_exact(&mut begin).await?;
         if begin != TLS_PLEASE {
-            self.saw(|seen| seen.plain += 1);
+            self.count(|seen| seen.plain += 1);
             return self.pass(client, &begin).await;
         }
-        self.saw(|seen| seen.asked += 1);
+        self.count(|seen| seen.requested_tls += 1);
         let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let yes = !matches!(answer, Answer::No);
         client.write_all(if yes { b"S" } else { b"N" }).await?;
@@ -275,16 +275,16 @@ impl State {
             return Ok(());
         }
         if yes {
-            self.saw(|seen| seen.began += 1);
+            self.count(|seen| seen.began += 1);
         }
         match answer {
             Answer::Yes(identity) => {
                 let client = TlsAcceptor::from(identity.config).accept(client).await?;
-                self.saw(|seen| seen.secured += 1);
+                self.count(|seen| seen.secured += 1);
                 self.pass(client, &[]).await
             }
             Answer::No => {
-                self.saw(|seen| seen.plain += 1);
+                self.count(|seen| seen.plain += 1);
                 self.pass(client, &[]).await
             }
             Answer::HangUp => client.read(&mut [0; 4096]).await.map(drop),
@@ -292,8 +292,8 @@ impl State {
         }
     }
 
-    fn saw(&self, what: impl FnOnce(&mut Seen)) {
-        self.seen.send_modify(what);
+    fn count(&self, change: impl FnOnce(&mut Seen)) {
+        self.seen.send_modify(change);
     }
 
     async fn pass(

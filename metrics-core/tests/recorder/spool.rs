@@ -10,7 +10,7 @@ use metrics_core::event::Action;
 use metrics_core::recorder::{Recovered, Spool, SpoolError, Stopped};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics, PlayerEvent};
-use metrics_testing::{Death, Faults};
+use metrics_testing::{Faults, KillSwitch};
 
 use crate::support::{Site, join, look_round, segments, soon};
 
@@ -21,17 +21,17 @@ const LIMIT: Duration = Duration::from_secs(10);
 struct Server {
     metrics: Metrics,
     failures: Arc<std::sync::atomic::AtomicUsize>,
-    death: Death,
+    kill_switch: KillSwitch,
     key: ApiKey,
 }
 
 impl Server {
     async fn new(site: &Site) -> Self {
         let faults = Faults::default();
-        let (failures, death) = (faults.failures(), faults.death());
+        let (failures, kill_switch) = (faults.failures(), faults.kill_switch());
         let metrics = site.server_over(faults.over(Arc::new(site.store().await)));
         let key = metrics.create_key().await.unwrap();
-        Self { metrics, failures, death, key }
+        Self { metrics, failures, kill_switch, key }
     }
 }
 
@@ -124,8 +124,8 @@ async fn committed_events_are_not_recovered_again() {
         drop(viewing.submit(&failure).unwrap());
         drop(viewing.submit(&PlayerEvent::play(0.0)).unwrap());
         drop(viewing.submit(&PlayerEvent::pause(1.0)).unwrap());
-        server.death.doom(commits);
-        soon(server.death.dead()).await;
+        server.kill_switch.kill_at_commit(commits);
+        soon(server.kill_switch.killed()).await;
         drop(viewing.submit(&failure).unwrap());
         drop(viewing);
         let landed = site.stored(&server.key, "a").await.unwrap().counters.failures;

@@ -9,7 +9,7 @@ use metrics_core::query::instant;
 use metrics_core::recorder::{CHECKPOINT, Clock};
 use metrics_core::store::Error;
 use metrics_core::{Metrics, PlayerEvent, Selection};
-use metrics_testing::{Call, Method, Through, WallClock, Way};
+use metrics_testing::{Call, Intercept, Intercepted, Method, WallClock};
 
 use crate::support::{START_MS, Site, join, look_round, one_server, soon};
 
@@ -174,8 +174,12 @@ async fn segments_that_were_clamped_are_counted_once_each() {
 struct Slow(Duration);
 
 #[async_trait]
-impl Way for Slow {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Slow {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         if method == Method::Commit {
             tokio::time::sleep(self.0).await;
         }
@@ -189,7 +193,7 @@ async fn a_store_that_is_slow_and_has_much_to_write_costs_no_checkpoint() {
     let site = Site::new();
     let began = tokio::time::Instant::now();
     let clock = Clock::new(move || instant(START_MS) + began.elapsed());
-    let store = Through::by(Slow(COMMIT), Arc::new(site.store().await));
+    let store = Intercepted::by(Slow(COMMIT), Arc::new(site.store().await));
     let metrics = Metrics::builder(Arc::new(store)).clock(clock).start();
     let key = metrics.create_key().await.unwrap();
     let busy = join(&metrics, &key, "busy").await;

@@ -15,7 +15,7 @@ use metrics_core::store::{RowId, SessionWrite, Store, Subject};
 use metrics_core::upkeep;
 use metrics_core::user_agent::{Browser, UserAgentClass};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Source, Video};
-use metrics_testing::{Backend, Database, Through, WallClock, on_every_store};
+use metrics_testing::{Backend, Database, Intercepted, WallClock, on_every_store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -32,8 +32,8 @@ async fn files() -> [(Arc<dyn Store>, Database); 2] {
     databases(Backend::Sqlite, Backend::Sqlite).await
 }
 
-fn through<W>(store: &Arc<dyn Store>, way: W) -> Through<W> {
-    Through { store: Arc::clone(store), way }
+fn intercepted<W>(store: &Arc<dyn Store>, intercept: W) -> Intercepted<W> {
+    Intercepted { store: Arc::clone(store), intercept }
 }
 
 /// The result of a copy with these counts.
@@ -135,7 +135,8 @@ async fn a_copy_may_run_on_any_thread() {
 async fn stores_may_be_unavailable_for_a_while() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 2_500).await;
-    let (flaky_from, flaky_to) = (through(&from, Flaky::default()), through(&to, Flaky::default()));
+    let (flaky_from, flaky_to) =
+        (intercepted(&from, Flaky::default()), intercepted(&to, Flaky::default()));
     let copied = copy(&flaky_from, &flaky_to, |_| {}).await.unwrap();
     // A call whose result was lost may have written sessions, which the next call finds.
     assert!(0 < copied.already_there, "{copied:?}");
@@ -149,8 +150,8 @@ async fn a_store_that_stays_unavailable_is_given_up_and_the_copy_goes_on_later()
     for calls in [0, 1, 5, 9, 40] {
         for (from_calls, to_calls) in [(calls, usize::MAX), (usize::MAX, calls)] {
             let (from, to) = (
-                through(&from, Ill::unavailable_after(from_calls)),
-                through(&to, Ill::unavailable_after(to_calls)),
+                intercepted(&from, Ill::unavailable_after(from_calls)),
+                intercepted(&to, Ill::unavailable_after(to_calls)),
             );
             let began = Instant::now();
             match refusal(&from, &to).await {
@@ -169,7 +170,7 @@ async fn a_store_that_refuses_gets_no_second_request() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 10).await;
     let began = Instant::now();
-    let broken = through(&to, Ill::refusing_after(3));
+    let broken = intercepted(&to, Ill::refusing_after(3));
     let err = refusal(&*from, &broken).await;
     assert!(matches!(err, CopyError::Write(_)), "{err:?}");
     assert_eq!(began.elapsed(), Duration::ZERO);
@@ -179,10 +180,10 @@ async fn a_store_that_refuses_gets_no_second_request() {
 async fn a_comparison_that_takes_too_long_is_made_in_parts() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 500).await;
-    let slow = through(&to, TooLong::first(5));
+    let slow = intercepted(&to, TooLong::first(5));
     assert_eq!(copy(&*from, &slow, |_| {}).await.unwrap().sessions, 500);
     // The comparison of a single day cannot be divided.
-    let slow = through(&to, TooLong::first(usize::MAX));
+    let slow = intercepted(&to, TooLong::first(usize::MAX));
     let err = refusal(&*from, &slow).await;
     assert!(matches!(err, CopyError::Write(_)), "{err:?}");
 }

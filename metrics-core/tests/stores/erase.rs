@@ -11,7 +11,9 @@ use metrics_core::query::Selection;
 use metrics_core::store::{Error, Outcome, SessionWrite, Store, Subject, VideoScope};
 use metrics_core::upkeep::{self, Erasure, count_selected, erase};
 use metrics_core::{Join, Metrics, PlayerEvent, Video, Viewing};
-use metrics_testing::{Backend, Call, Faults, Method, Through, WallClock, Way, on_every_store};
+use metrics_testing::{
+    Backend, Call, Faults, Intercept, Intercepted, Method, WallClock, on_every_store,
+};
 
 use crate::fixture::Site;
 
@@ -205,8 +207,12 @@ impl std::fmt::Debug for Meanwhile {
 }
 
 #[async_trait]
-impl Way for Meanwhile {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Meanwhile {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         let number = self.calls.fetch_add(1, SeqCst);
         (self.before)(method, number, Arc::clone(&self.store)).await;
         call.await
@@ -216,10 +222,10 @@ impl Way for Meanwhile {
 fn meanwhile(
     site: &Site,
     before: impl Fn(Method, usize, Arc<dyn Store>) -> Doing + Send + Sync + 'static,
-) -> Through<Meanwhile> {
+) -> Intercepted<Meanwhile> {
     let store = Arc::clone(&site.store);
-    let way = Meanwhile { calls: Arc::default(), store, before: Arc::new(before) };
-    Through::by(way, Arc::clone(&site.store))
+    let intercept = Meanwhile { calls: Arc::default(), store, before: Arc::new(before) };
+    Intercepted::by(intercept, Arc::clone(&site.store))
 }
 
 /// Closes all sessions.

@@ -13,7 +13,9 @@ use metrics_core::store::{Error, Store, VideoScope};
 use metrics_core::time_bucket::Span;
 use metrics_core::upkeep;
 use metrics_core::{Join, Metrics, PlayerEvent, Video, Viewing};
-use metrics_testing::{Backend, Call, Method, Through, WallClock, Way, elsewhere, on_every_store};
+use metrics_testing::{
+    Backend, Call, Intercept, Intercepted, Method, WallClock, elsewhere, on_every_store,
+};
 use tokio::time::{advance, sleep};
 
 use crate::fixture::Site;
@@ -314,8 +316,12 @@ async fn many_instances_have_one_turn_an_hour(backend: Backend) {
 struct Failing(Arc<AtomicBool>);
 
 #[async_trait]
-impl Way for Failing {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Failing {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         if matches!(method, Method::Snapshot | Method::Upkeep) && self.0.load(Relaxed) {
             let source = "the connection is lost".into();
             return Err(Error::Unavailable { store: "a failing store", source });
@@ -328,8 +334,8 @@ impl Way for Failing {
 async fn a_deletion_that_failed_is_made_an_hour_later() {
     let site = Site::new(Backend::Sqlite).await;
     let failing = Arc::new(AtomicBool::new(false));
-    let way = Failing(Arc::clone(&failing));
-    let store = Through { store: Arc::clone(&site.store), way };
+    let intercept = Failing(Arc::clone(&failing));
+    let store = Intercepted { store: Arc::clone(&site.store), intercept };
     let metrics = site.server_keeping(None);
     site.watch(&metrics, "a").await;
     site.clock.pass(31.0 * DAY_SECONDS);

@@ -25,7 +25,7 @@ use metrics_core::store::{
 };
 use metrics_core::upkeep;
 use metrics_testing::Backend::Timescale;
-use metrics_testing::{Backend, Call, Database, Method, Through, Way};
+use metrics_testing::{Backend, Call, Database, Intercept, Intercepted, Method};
 use tokio::time::timeout;
 use tokio_postgres::{Client as Sql, NoTls};
 
@@ -56,11 +56,11 @@ async fn empty_store(backend: Backend) -> (TimescaleStore, Database) {
     (TimescaleStore::connect(&database.url()).await.unwrap(), database)
 }
 
-async fn compressed_store() -> (Through<Compressing>, Database) {
+async fn compressed_store() -> (Intercepted<Compressing>, Database) {
     let (store, database) = empty_store(Timescale).await;
-    let way = Compressing { sql: Arc::new(sql(&database.url()).await) };
-    unscheduled(&way.sql).await;
-    (Through::by(way, Arc::new(store)), database)
+    let intercept = Compressing { sql: Arc::new(sql(&database.url()).await) };
+    unscheduled(&intercept.sql).await;
+    (Intercepted::by(intercept, Arc::new(store)), database)
 }
 
 /// Compresses one chunk after the other, as TimescaleDB does with old chunks, and returns their names.
@@ -107,8 +107,12 @@ impl Compressing {
 }
 
 #[async_trait]
-impl Way for Compressing {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Compressing {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         let answer = call.await;
         if method == Method::Upkeep {
             self.compress().await;

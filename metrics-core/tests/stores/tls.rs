@@ -84,7 +84,7 @@ fn failure(err: &Error) -> String {
 
 #[tokio::test]
 async fn sessions_are_stored_over_tls_with_any_certificate() {
-    let nobody = Authority::new("a").vouch(&["elsewhere.example.com"], 2001..=2002);
+    let nobody = Authority::new("a").issue_certificate(&["elsewhere.example.com"], 2001..=2002);
     let (proxy, database) = answering(Answer::Yes(nobody)).await;
     for query in ["", "sslmode=prefer", "sslmode=require"] {
         check(&behind(&proxy, &database, SERVER, query)).await;
@@ -109,7 +109,8 @@ async fn an_unreadable_certificate_refuses_only_connections_that_verify() {
 async fn sessions_are_kept_with_a_server_that_is_vouched_for() {
     let authority = Authority::new("a");
     let names = [SERVER, "*.example.org", "localhost", "127.0.0.1", "::1"];
-    let (proxy, database) = answering(Answer::Yes(authority.vouch(&names, VALID))).await;
+    let (proxy, database) =
+        answering(Answer::Yes(authority.issue_certificate(&names, VALID))).await;
     let query = verified(authority.file());
     for host in [SERVER, "db.example.org", "localhost", "127.0.0.1", "[::1]"] {
         check(&behind(&proxy, &database, host, &query)).await;
@@ -120,7 +121,8 @@ async fn sessions_are_kept_with_a_server_that_is_vouched_for() {
 #[tokio::test]
 async fn a_report_that_is_dropped_is_stopped_over_tls() {
     let authority = Authority::new("a");
-    let (proxy, database) = answering(Answer::Yes(authority.vouch(&[SERVER], VALID))).await;
+    let (proxy, database) =
+        answering(Answer::Yes(authority.issue_certificate(&[SERVER], VALID))).await;
     let url = behind(&proxy, &database, SERVER, &verified(authority.file()));
     let (store, key) = check(&url).await;
     let mut locking = sql(&database).await;
@@ -150,28 +152,31 @@ async fn a_server_without_a_trusted_certificate_is_refused_with_the_remedy() {
     let authority = Authority::new("a");
     let cases = [
         (
-            Authority::new("b").vouch(&[SERVER], VALID),
+            Authority::new("b").issue_certificate(&[SERVER], VALID),
             "the server's certificate is from an untrusted authority: set sslrootcert to the file of the \
              authority's certificate",
         ),
         // Another authority with the name of the trusted one, as if that was made anew.
         (
-            Authority::new("a").vouch(&[SERVER], VALID),
+            Authority::new("a").issue_certificate(&[SERVER], VALID),
             "the server's certificate is from an untrusted authority: set sslrootcert to the file of the \
              authority's certificate",
         ),
         (
-            authority.vouch(&["other.example.com", "127.0.0.1"], VALID),
+            authority.issue_certificate(&["other.example.com", "127.0.0.1"], VALID),
             "the server's certificate is not for \"db.example.com\" but for \"other.example.com\", 127.0.0.1: \
              issue one that names it, or use a name of the certificate in the URL",
         ),
         (
-            authority.vouch(&[], VALID),
+            authority.issue_certificate(&[], VALID),
             "the server's certificate has no subjectAltName: issue one that names \"db.example.com\"",
         ),
-        (authority.vouch(&[SERVER], 2001..=2002), "the server's certificate has expired: renew it"),
         (
-            authority.vouch(&[SERVER], 2998..=2999),
+            authority.issue_certificate(&[SERVER], 2001..=2002),
+            "the server's certificate has expired: renew it",
+        ),
+        (
+            authority.issue_certificate(&[SERVER], 2998..=2999),
             "the server's certificate is not valid yet: correct the clock of this machine, or of the one that \
              issued it",
         ),
@@ -188,7 +193,7 @@ async fn a_server_without_a_trusted_certificate_is_refused_with_the_remedy() {
         assert_eq!(refusal(&url).await, expected);
     }
     // An IP address is verified like any other name.
-    proxy.answer(Answer::Yes(authority.vouch(&[SERVER], VALID)));
+    proxy.answer(Answer::Yes(authority.issue_certificate(&[SERVER], VALID)));
     let url = behind(&proxy, &database, "127.0.0.1", &verified(authority.file()));
     assert!(refusal(&url).await.starts_with(
         "the server's certificate is not for \"127.0.0.1\" but for \"db.example.com\": "
@@ -209,15 +214,15 @@ async fn a_server_without_tls_is_refused_where_tls_is_required_and_else_used_wit
              sslmode=disable in the URL if the network is trusted"
         );
     }
-    assert_eq!(*proxy.seen().borrow(), Seen { asked: 2, ..Seen::default() });
+    assert_eq!(*proxy.seen().borrow(), Seen { requested_tls: 2, ..Seen::default() });
     check(&behind(&proxy, &database, SERVER, "sslmode=prefer")).await;
-    let Seen { asked, plain, .. } = *proxy.seen().borrow();
-    assert!(0 < plain && 2 + plain <= asked, "{plain} of {asked}");
+    let Seen { requested_tls, plain, .. } = *proxy.seen().borrow();
+    assert!(0 < plain && 2 + plain <= requested_tls, "{plain} of {requested_tls}");
 }
 
 #[tokio::test]
 async fn no_server_gets_a_request_for_tls_where_it_is_disabled() {
-    let identity = Authority::new("a").vouch(&[SERVER], VALID);
+    let identity = Authority::new("a").issue_certificate(&[SERVER], VALID);
     let (proxy, database) = answering(Answer::Yes(identity)).await;
     check(&behind(&proxy, &database, SERVER, "sslmode=disable")).await;
     let seen = *proxy.seen().borrow();
@@ -226,7 +231,7 @@ async fn no_server_gets_a_request_for_tls_where_it_is_disabled() {
 
 #[tokio::test]
 async fn a_host_without_a_name_is_refused_where_there_is_tls() {
-    let identity = Authority::new("a").vouch(&[SERVER], VALID);
+    let identity = Authority::new("a").issue_certificate(&[SERVER], VALID);
     let (proxy, database) = answering(Answer::Yes(identity)).await;
     let named = behind(&proxy, &database, SERVER, "sslmode=require");
     let url = named.replace(&format!("@{SERVER}:{}/", proxy.port()), "@/")
@@ -272,11 +277,11 @@ async fn a_handshake_that_goes_silent_is_given_up() {
 #[tokio::test]
 async fn a_certificate_that_expires_meanwhile_costs_no_session() {
     let authority = Authority::new("a");
-    let good = authority.vouch(&[SERVER], VALID);
+    let good = authority.issue_certificate(&[SERVER], VALID);
     let (proxy, database) = answering(Answer::Yes(good.clone())).await;
     let url = behind(&proxy, &database, SERVER, &verified(authority.file()));
     let (store, key) = check(&url).await;
-    proxy.answer(Answer::Yes(authority.vouch(&[SERVER], 2001..=2002)));
+    proxy.answer(Answer::Yes(authority.issue_certificate(&[SERVER], 2001..=2002)));
     // Waits until the connections are closed, for ten seconds at most.
     let cut = "select pg_terminate_backend(pid, 10000) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid()";
@@ -363,7 +368,8 @@ async fn a_password_is_given_over_the_tls_of_the_server_itself() {
 #[tokio::test]
 async fn a_password_is_given_to_a_server_behind_its_tls_unless_that_must_be_its_own() {
     let authority = Authority::new("a");
-    let (proxy, database) = answering(Answer::Yes(authority.vouch(&[SERVER], VALID))).await;
+    let (proxy, database) =
+        answering(Answer::Yes(authority.issue_certificate(&[SERVER], VALID))).await;
     let role = Asked::of(&database).await;
     let url = behind(&proxy, &database, SERVER, &verified(authority.file()));
     let url = url.replace("postgres:secret", &format!("{}:secret", role.name));

@@ -56,7 +56,7 @@ fn requests(server: &Server) -> Vec<Vec<u8>> {
     let post = |lines: &str, rest: &str| {
         format!("POST /v1/events HTTP/1.1\r\nhost: a\r\n{lines}\r\n\r\n{rest}").into_bytes()
     };
-    let ask = |path: &str, count| server.http("GET", path).bytes().repeat(count);
+    let request = |path: &str, count| server.http("GET", path).bytes().repeat(count);
     let last = server.http("GET", "/health/live").header("connection", "close").bytes();
     let plays = "/api/v1/plays?identifier=filled";
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
@@ -73,7 +73,7 @@ fn requests(server: &Server) -> Vec<Vec<u8>> {
         format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "x".repeat(70_000)).into_bytes(),
         format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(20_000)).into_bytes(),
         format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(70_000)).into_bytes(),
-        [ask("/health/ready", 500), ask("/", 100), ask(plays, 20), last].concat(),
+        [request("/health/ready", 500), request("/", 100), request(plays, 20), last].concat(),
     ]
 }
 

@@ -58,11 +58,11 @@ impl Http {
 
     /// Sends the request, and reads the response to its end.
     pub async fn send(self) -> Answer {
-        soon(self.send_patiently()).await
+        soon(self.send_untimed()).await
     }
 
     /// Sends the request, and waits for the response without a timeout.
-    pub async fn send_patiently(self) -> Answer {
+    pub async fn send_untimed(self) -> Answer {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut read, mut write) = stream.into_split();
         let request = self.header("connection", "close").bytes();

@@ -126,7 +126,7 @@ impl Poller {
 /// Sends a request, and returns the body of the response. The protocol has a status of its own; that of HTTP is always
 /// the same.
 async fn answer(http: Http) -> Value {
-    let answer = http.send_patiently().await;
+    let answer = http.send_untimed().await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{answer:?}");

@@ -80,13 +80,13 @@ impl Input {
         }
     }
 
-    /// Passes the first byte and the payload of the next frame to `see`. Returns `None` if no complete frame has
+    /// Passes the first byte and the payload of the next frame to `receive`. Returns `None` if no complete frame has
     /// arrived.
     ///
     /// # Errors
     ///
     /// The server masks a frame, or writes its length in more bytes than it needs.
-    pub fn next<T>(&mut self, see: impl FnOnce(u8, &[u8]) -> T) -> io::Result<Option<T>> {
+    pub fn next<T>(&mut self, receive: impl FnOnce(u8, &[u8]) -> T) -> io::Result<Option<T>> {
         let (head, length) = match *self.bytes {
             [_, length @ 0..126, ..] => (2, length.into()),
             [_, 126, a, b, ..] => (4, u16::from_be_bytes([a, b]).into()),
@@ -108,7 +108,7 @@ impl Input {
         if self.bytes.len() < end {
             return Ok(None);
         }
-        let seen = see(self.bytes[0], &self.bytes[head..end]);
+        let seen = receive(self.bytes[0], &self.bytes[head..end]);
         self.bytes.advance(end);
         Ok(Some(seen))
     }

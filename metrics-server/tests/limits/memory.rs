@@ -43,7 +43,7 @@ async fn limited(directory: &TempDir) -> Process {
 
 /// A statistic of the process, by its name and its labels.
 async fn statistic(server: &Server, name: &str) -> usize {
-    let answer = server.http("GET", "/metrics").send_patiently().await;
+    let answer = server.http("GET", "/metrics").send_untimed().await;
     let text = String::from_utf8(answer.body).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
@@ -109,7 +109,7 @@ async fn flood(
                 let batch = batch(&server, video, number * sessions, sessions, data);
                 let request = server.http("POST", "/v1/events").json(&batch);
                 loop {
-                    let answer = request.clone().send_patiently().await;
+                    let answer = request.clone().send_untimed().await;
                     if answer.status == 200 {
                         assert_eq!(
                             answer.json(),
@@ -132,7 +132,7 @@ async fn flood(
 /// The plays and the view time of a video, however long the report takes.
 async fn plays(server: &Server, video: &str) -> Value {
     let query = json!({ "identifier": video, "minimum_watch_seconds": 0 });
-    let answer = server.http("POST", "/api/v1/plays").json(&query).send_patiently().await;
+    let answer = server.http("POST", "/api/v1/plays").json(&query).send_untimed().await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let view = &answer.json()["views"][0];
     json!([view["views"], view["total_view_time"]])
@@ -179,7 +179,7 @@ async fn a_client_without_memory_is_refused_and_comes_back() {
     let heartbeat = client.push("phoenix", "heartbeat", &json!({})).await;
     assert_eq!(client.answer_to(&heartbeat).await, Value::Null);
     let batch = server.http("POST", "/v1/events").json(&batch(&server, "late", 0, 1, 10));
-    let answer = batch.clone().send_patiently().await;
+    let answer = batch.clone().send_untimed().await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")), "{answer:?}");
     assert_eq!(answer.json()["reason"], "memory");
     for path in ["/health/live", "/health/ready"] {
@@ -254,17 +254,17 @@ async fn inputs_that_wait_for_an_unavailable_store_are_bounded_and_written_when_
         });
     }
     until(async || BUDGET / 2 < held(&server, "sessions").await).await;
-    let live = server.http("GET", "/health/live").send_patiently().await;
+    let live = server.http("GET", "/health/live").send_untimed().await;
     assert_eq!(live.status, 200);
     let batch = server.http("POST", "/v1/events").json(&batch(&server, "late", 0, 1, 10));
-    let answer = batch.clone().send_patiently().await;
+    let answer = batch.clone().send_untimed().await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(held(&server, "sessions").await <= BUDGET * 3 / 4);
 
     fs::rename(&moved, &file).unwrap();
     let played: usize = timeout(LONG, viewers.join_all()).await.unwrap().into_iter().sum();
     assert!(BUDGET / 2 / 40_000 < played, "{played}");
-    until(async || batch.clone().send_patiently().await.status == 200).await;
+    until(async || batch.clone().send_untimed().await.status == 200).await;
     assert_eq!(server.watched("late").await, Watched::once(2.0));
     assert_eq!(plays(&server, "waiting").await[0], played);
     Bystander::of(&server).await.expect_unharmed().await;

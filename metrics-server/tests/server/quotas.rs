@@ -41,7 +41,7 @@ async fn batch(server: &Server, address: &str, sessions: &[(String, Value)]) -> 
     });
     let body = json!({ "events": events.collect::<Vec<_>>() });
     let http = server.http("POST", "/v1/events").header("x-forwarded-for", address);
-    http.json(&body).send_patiently().await
+    http.json(&body).send_untimed().await
 }
 
 fn sessions(

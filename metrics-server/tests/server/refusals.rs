@@ -52,7 +52,7 @@ impl Provoked {
 
     /// An HTTP request is refused with this code.
     async fn http(&mut self, code: &str, request: Http) -> Answer {
-        let answer = request.send_patiently().await;
+        let answer = request.send_untimed().await;
         self.note(code, &answer.status.to_string(), &answer.json());
         answer
     }

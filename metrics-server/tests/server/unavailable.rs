@@ -95,7 +95,7 @@ async fn a_batch_is_refused_for_now_and_counts_once() {
     for _ in 0..3 {
         // The paused clock jumps ahead while the response is in transit.
         let request = server.http("POST", "/v1/events").json(&batch(&server));
-        let answer = request.send_patiently().await;
+        let answer = request.send_untimed().await;
         assert_eq!(answer.status, 503, "{answer:?}");
         assert!(answer.header("retry-after").is_some(), "{answer:?}");
     }
@@ -129,7 +129,7 @@ async fn a_server_at_its_limit_reads_nothing_until_the_store_is_back() {
     let paused = client.push(TOPIC, "event", &json!({ "name": "pause", "to": 3 })).await;
     let heartbeat = client.push("phoenix", "heartbeat", &json!({})).await;
     assert!(timeout(LONG, client.next_ever()).await.is_err(), "it is read");
-    let answer = server.http("POST", "/v1/events").json(&batch(&server)).send_patiently().await;
+    let answer = server.http("POST", "/v1/events").json(&batch(&server)).send_untimed().await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
 

@@ -12,7 +12,7 @@ use metrics_core::session::Stored;
 use metrics_core::store::{RowId, SessionWrite, SqliteStore, Store, Subject};
 use metrics_core::upkeep::{self, Erasure};
 use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Metrics, Selection, Source, Timeframe};
-use metrics_testing::{Backend, Database, Death, Faults, WallClock};
+use metrics_testing::{Backend, Database, Faults, KillSwitch, WallClock};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
@@ -28,7 +28,7 @@ const START: &str = "2024-02-28T23:55:00Z";
 
 pub(crate) struct Server {
     pub(crate) metrics: Metrics,
-    death: Death,
+    kill_switch: KillSwitch,
 }
 
 /// How servers learn of keys.
@@ -101,7 +101,7 @@ impl World {
             Keys::ReadOnce => Faults::default().with_stable_keys(),
             Keys::Polled => Faults::default(),
         };
-        let (failures, death) = (faults.failures(), faults.death());
+        let (failures, kill_switch) = (faults.failures(), faults.kill_switch());
         let store = Arc::new(faults.over(self.database.open().await));
         let metrics = Metrics::builder(store).clock(self.clock.reader()).start();
         // A server that has not loaded the keys refuses all joins.
@@ -109,7 +109,7 @@ impl World {
             assert!(metrics.accepts_key(key).await.expect("the keys are known"));
         }
         failures.store(self.failing, std::sync::atomic::Ordering::Relaxed);
-        Server { metrics, death }
+        Server { metrics, kill_switch }
     }
 
     /// Closes sessions without events for `seconds` and merges their blocks, until the database fails.
@@ -181,13 +181,13 @@ impl World {
                 viewer.fail();
             }
         }
-        let death = self.servers[server].death.clone();
+        let kill_switch = self.servers[server].kill_switch.clone();
         if random.random_bool(0.7) {
-            death.doom(random.random_bool(0.5));
+            kill_switch.kill_at_commit(random.random_bool(0.5));
             // Without an event to write, there is no commit to die in.
-            drop(tokio::time::timeout(CHECKPOINT, death.dead()).await);
+            drop(tokio::time::timeout(CHECKPOINT, kill_switch.killed()).await);
         }
-        death.kill().await;
+        kill_switch.kill().await;
         self.crashed_at = self.clock.now();
         self.resolve(server).await;
         let new = self.start().await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use metrics_core::store::Error;
-use metrics_testing::{Call, Method, Way};
+use metrics_testing::{Call, Intercept, Method};
 
 fn unavailable() -> Error {
     Error::Unavailable { store: "a flaky store", source: "the connection is lost".into() }
@@ -20,8 +20,12 @@ pub(crate) struct Flaky {
 }
 
 #[async_trait]
-impl Way for Flaky {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Flaky {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         let number = match method {
             Method::Read | Method::Totals | Method::Videos => return call.await,
             Method::Snapshot if self.snapshots.fetch_add(1, Relaxed).is_multiple_of(5) => 0,
@@ -55,8 +59,12 @@ impl Ill {
 }
 
 #[async_trait]
-impl Way for Ill {
-    async fn go<T: Send + 'static>(&self, _method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Ill {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        _method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         if self.calls.fetch_add(1, Relaxed) < self.most {
             return call.await;
         }
@@ -83,8 +91,12 @@ impl TooLong {
 }
 
 #[async_trait]
-impl Way for TooLong {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for TooLong {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         let one_less = |left: usize| left.checked_sub(1);
         if method == Method::Totals
             && self.remaining.fetch_update(Relaxed, Relaxed, one_less).is_ok()

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use async_trait::async_trait;
 use metrics_core::store::{Error, Outcome, SessionWrite, SqliteStore, Store as _};
 use metrics_core::{Metrics, PlayerEvent};
-use metrics_testing::{Call, Method, SmallDisk, Through, Way};
+use metrics_testing::{Call, Intercept, Intercepted, Method, SmallDisk};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -100,8 +100,8 @@ struct Unwritable {
 }
 
 #[async_trait]
-impl Way for Unwritable {
-    async fn go<T: Send + 'static>(&self, _: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Unwritable {
+    async fn intercept<T: Send + 'static>(&self, _: Method, call: Call<T>) -> Result<T, Error> {
         call.await
     }
 
@@ -119,17 +119,17 @@ impl Way for Unwritable {
 async fn a_store_that_can_be_read_but_not_written_stays_unavailable() {
     let directory = TempDir::new().unwrap();
     let (store, _path, key) = open_in(directory.path()).await;
-    let way = Unwritable { tries: watch::Sender::new(0), mended: Arc::default() };
-    let store = Through { store: Arc::new(store), way: way.clone() };
+    let intercept = Unwritable { tries: watch::Sender::new(0), mended: Arc::default() };
+    let store = Intercepted { store: Arc::new(store), intercept: intercept.clone() };
     let metrics = Metrics::new(store);
     let viewing = wait_for_store(&metrics, &key, "waits").await;
     let since = metrics.stats().unavailable_since;
     assert!(since.is_some());
     // The recorder loads the session before each try.
-    let mut tries = way.tries.subscribe();
+    let mut tries = intercept.tries.subscribe();
     tokio::time::timeout(WAIT, tries.wait_for(|tries| 4 < *tries)).await.unwrap().unwrap();
     assert_eq!(metrics.stats().unavailable_since, since);
-    way.mended.store(true, Relaxed);
+    intercept.mended.store(true, Relaxed);
     viewing.submit(&PlayerEvent::play(7.0)).unwrap().durable().await.unwrap();
     assert_eq!(metrics.stats().unavailable_since, None);
 }

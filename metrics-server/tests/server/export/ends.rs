@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use metrics_core::store::Error;
 use metrics_server::Settings;
 use metrics_server_testing::{Database, Http, TestServer, soon};
-use metrics_testing::{Call, Method, Through, Way};
+use metrics_testing::{Call, Intercept, Intercepted, Method};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -34,8 +34,12 @@ impl Gate {
 }
 
 #[async_trait]
-impl Way for Gate {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Gate {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         if method == Method::Videos {
             let mut number = 0;
             self.asked.send_modify(|asked| {
@@ -58,7 +62,7 @@ async fn gated(gate: &Gate) -> TestServer {
     let database = Database::new().await;
     let store = database.open().await;
     fill(&*store).await;
-    let store = Arc::new(Through::by(gate.clone(), store));
+    let store = Arc::new(Intercepted::by(gate.clone(), store));
     database.serve_over(store, Settings::default(), 1_000).await
 }
 

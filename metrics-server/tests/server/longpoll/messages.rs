@@ -122,7 +122,7 @@ async fn many_messages_may_come_in_one_request() {
             refs.push(message_ref);
         }
     }
-    let posting = poller.lines(&messages).send_patiently();
+    let posting = poller.lines(&messages).send_untimed();
     let polling = async {
         for message_ref in refs {
             assert_eq!(poller.message().await[1], message_ref);
@@ -217,7 +217,7 @@ async fn a_flood_of_joins_is_read_slowly() {
     let mut poller = Poller::open(&server).await;
     let join = json!({ "key": server.key, "identifier": "intro" });
     let joins: Vec<_> = (0..JOINS).map(|_| poller.compose(TOPIC, "phx_join", &join).0).collect();
-    let (began, posting) = (Instant::now(), poller.lines(&joins).send_patiently());
+    let (began, posting) = (Instant::now(), poller.lines(&joins).send_untimed());
     let polling = async {
         // Each join but the last is closed by the next one.
         for _ in 1..2 * JOINS {

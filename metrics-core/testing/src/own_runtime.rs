@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use async_trait::async_trait;
-use metrics_core::conformance::{Call, Method, Way};
+use metrics_core::conformance::{Call, Intercept, Method};
 use metrics_core::store::Error;
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,7 +19,9 @@ static CLOCK_THAT_RUNS: LazyLock<Runtime> = LazyLock::new(|| {
 
 /// Runs a future on a runtime with a running clock, while the paused clock of this runtime stands still. The future
 /// runs to its end, even if this is dropped.
-pub async fn elsewhere<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+pub async fn on_own_runtime<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> T {
     let ran = tokio::task::spawn_blocking(move || CLOCK_THAT_RUNS.block_on(future)).await;
     ran.unwrap_or_else(|err| match err.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
@@ -27,13 +29,17 @@ pub async fn elsewhere<T: Send + 'static>(future: impl Future<Output = T> + Send
     })
 }
 
-/// Makes the calls of a store take no time by a paused clock. The store must have been opened [`elsewhere`].
+/// Makes the calls of a store take no time by a paused clock. The store must have been opened [`on_own_runtime`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Elsewhere;
+pub(crate) struct OwnRuntime;
 
 #[async_trait]
-impl Way for Elsewhere {
-    async fn go<T: Send + 'static>(&self, _method: Method, call: Call<T>) -> Result<T, Error> {
-        elsewhere(call).await
+impl Intercept for OwnRuntime {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        _method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
+        on_own_runtime(call).await
     }
 }
