@@ -27,11 +27,11 @@ const SURELY_NO_GAP: Duration = Duration::from_secs(50);
 
 /// The times at which an event was sent and acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Fate {
+pub(crate) struct EventTimes {
     /// When the page first sent the event, or buffered it without a connection.
-    pub(crate) said: Option<Instant>,
+    pub(crate) sent: Option<Instant>,
     /// When it was acknowledged.
-    pub(crate) told: Option<Instant>,
+    pub(crate) acknowledged: Option<Instant>,
 }
 
 /// A play and the pause after it, at positions that no other pair has.
@@ -39,15 +39,15 @@ pub(crate) struct Fate {
 pub(crate) struct Pair {
     pub(crate) from_ms: u32,
     pub(crate) to_ms: u32,
-    pub(crate) play: Fate,
-    pub(crate) pause: Fate,
+    pub(crate) play: EventTimes,
+    pub(crate) pause: EventTimes,
 }
 
 /// Events that the ledger only counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Count {
-    pub(crate) said: u32,
-    pub(crate) told: u32,
+    pub(crate) sent: u32,
+    pub(crate) acknowledged: u32,
 }
 
 /// The record of one session.
@@ -106,7 +106,7 @@ impl Timeline {
 
 /// One session as it is stored.
 #[derive(Clone, Debug)]
-pub(crate) struct Kept {
+pub(crate) struct StoredSession {
     pub(crate) segments: Vec<(u32, u32)>,
     seeks: u32,
     failures: u32,
@@ -118,7 +118,7 @@ pub(crate) struct Kept {
 /// The minimum length of a segment between two jumps; a shorter one is scrubbing.
 const SCRUB_MS_MAX: u32 = 250;
 
-impl Kept {
+impl StoredSession {
     fn of(stored: &Stored) -> Self {
         let segments = Segments::decode(&stored.segments).unwrap();
         let details = &stored.counters.details;
@@ -142,12 +142,12 @@ impl Kept {
 }
 
 /// All sessions of a database, by their ids.
-pub(crate) async fn everything(store: &dyn Store) -> HashMap<RowId, Kept> {
+pub(crate) async fn everything(store: &dyn Store) -> HashMap<RowId, StoredSession> {
     let (mut all, mut cursor) = (HashMap::new(), None);
     loop {
         let page = export::page(store, None, cursor, 1_000).await.unwrap();
         for record in page.records {
-            let twice = all.insert(record.id, Kept::of(&record.stored));
+            let twice = all.insert(record.id, StoredSession::of(&record.stored));
             assert!(twice.is_none(), "a session is there twice");
         }
         cursor = page.next;
@@ -159,56 +159,56 @@ pub(crate) async fn everything(store: &dyn Store) -> HashMap<RowId, Kept> {
 
 impl Sheet {
     /// Checks that all acknowledged events are stored unchanged.
-    fn check_told(&self, kept: Option<&Kept>) {
+    fn check_acknowledged(&self, stored: Option<&StoredSession>) {
         let mut scrubbed_ms = 0;
-        for pair in self.pairs.iter().filter(|pair| pair.play.told.is_some()) {
-            let kept = kept.unwrap_or_else(|| panic!("lost with all that was told: {self:?}"));
-            let end_ms = kept.end_of(pair.from_ms);
+        for pair in self.pairs.iter().filter(|pair| pair.play.acknowledged.is_some()) {
+            let stored = stored.unwrap_or_else(|| panic!("lost although acknowledged: {self:?}"));
+            let end_ms = stored.end_of(pair.from_ms);
             let len_ms = pair.to_ms.saturating_sub(pair.from_ms);
-            if pair.pause.told.is_some() && end_ms.is_none() && len_ms < SCRUB_MS_MAX {
+            if pair.pause.acknowledged.is_some() && end_ms.is_none() && len_ms < SCRUB_MS_MAX {
                 scrubbed_ms += u64::from(len_ms);
-            } else if pair.pause.told.is_some() {
-                assert_eq!(end_ms, Some(pair.to_ms), "{pair:?} of {self:?}\nis {kept:?}");
+            } else if pair.pause.acknowledged.is_some() {
+                assert_eq!(end_ms, Some(pair.to_ms), "{pair:?} of {self:?}\nis {stored:?}");
             }
         }
-        let kept_scrubbed_ms = kept.map_or(0, |kept| kept.scrubbed_ms);
-        assert!(scrubbed_ms <= kept_scrubbed_ms, "{self:?}\nis {kept:?}");
-        let counted = kept.map_or((0, 0), |kept| (kept.seeks, kept.failures));
-        assert!(self.seeks.told <= counted.0, "{self:?}\nis {kept:?}");
-        assert!(self.failures.told <= counted.1, "{self:?}\nis {kept:?}");
+        let stored_scrubbed_ms = stored.map_or(0, |stored| stored.scrubbed_ms);
+        assert!(scrubbed_ms <= stored_scrubbed_ms, "{self:?}\nis {stored:?}");
+        let counted = stored.map_or((0, 0), |stored| (stored.seeks, stored.failures));
+        assert!(self.seeks.acknowledged <= counted.0, "{self:?}\nis {stored:?}");
+        assert!(self.failures.acknowledged <= counted.1, "{self:?}\nis {stored:?}");
     }
 
     /// Checks that all acknowledged events are stored, and nothing else than events that may be.
-    fn check(&self, kept: &Kept, timeline: &Timeline, is_shared: bool) {
-        self.check_told(Some(kept));
-        for (from_ms, _) in &kept.segments {
+    fn check(&self, stored: &StoredSession, timeline: &Timeline, is_shared: bool) {
+        self.check_acknowledged(Some(stored));
+        for (from_ms, _) in &stored.segments {
             let known = self.pairs.iter().any(|pair| pair.from_ms == *from_ms);
-            assert!(known, "{from_ms} was never played in {self:?}\nis {kept:?}");
+            assert!(known, "{from_ms} was never played in {self:?}\nis {stored:?}");
         }
         for (index, pair) in self.pairs.iter().enumerate() {
-            if pair.pause.told.is_some() {
+            if pair.pause.acknowledged.is_some() {
                 continue;
             }
             assert!(!self.repeats, "{pair:?} is not over: {self:?}");
-            let end_ms = kept.end_of(pair.from_ms);
-            let paused = pair.pause.said.is_some() && end_ms == Some(pair.to_ms);
+            let end_ms = stored.end_of(pair.from_ms);
+            let paused = pair.pause.sent.is_some() && end_ms == Some(pair.to_ms);
             let bounds = self.bounds(index, timeline, is_shared);
             let ran_ms = u128::from(end_ms.map_or(0, |end_ms| end_ms - pair.from_ms));
             let scrubbed = end_ms.is_none()
-                && 0 < kept.scrubbed_ms
+                && 0 < stored.scrubbed_ms
                 && *bounds.start() < u128::from(SCRUB_MS_MAX);
             assert!(
                 paused || scrubbed || bounds.contains(&ran_ms),
-                "{pair:?} ran {ran_ms} ms and not {bounds:?} in {self:?}\nis {kept:?}"
+                "{pair:?} ran {ran_ms} ms and not {bounds:?} in {self:?}\nis {stored:?}"
             );
         }
-        let counted = (kept.seeks, kept.failures);
-        let said = (self.seeks.said, self.failures.said);
-        assert!(counted.0 <= said.0 && counted.1 <= said.1, "{self:?}\nis {kept:?}");
-        assert!(!self.repeats || counted == said, "{self:?}\nis {kept:?}");
+        let counted = (stored.seeks, stored.failures);
+        let sent = (self.seeks.sent, self.failures.sent);
+        assert!(counted.0 <= sent.0 && counted.1 <= sent.1, "{self:?}\nis {stored:?}");
+        assert!(!self.repeats || counted == sent, "{self:?}\nis {stored:?}");
         // No pause is sent before its play.
-        if !is_shared || self.pairs.iter().all(|pair| pair.pause.told.is_some()) {
-            assert_eq!(kept.clamped, 0, "{self:?}\nis {kept:?}");
+        if !is_shared || self.pairs.iter().all(|pair| pair.pause.acknowledged.is_some()) {
+            assert_eq!(stored.clamped, 0, "{self:?}\nis {stored:?}");
         }
     }
 
@@ -216,27 +216,28 @@ impl Sheet {
     fn bounds(&self, index: usize, timeline: &Timeline, is_shared: bool) -> RangeInclusive<u128> {
         let pair = &self.pairs[index];
         let later = &self.pairs[index + 1..];
-        let begun = pair.play.said.expect("every play is said");
-        let closed = later.iter().find_map(|pair| pair.play.told).unwrap_or_else(Instant::now);
+        let begun = pair.play.sent.expect("every play is sent");
+        let closed =
+            later.iter().find_map(|pair| pair.play.acknowledged).unwrap_or_else(Instant::now);
         // A suspended server may read a play from a connection that ended, after another server recorded more events
         // than a session keeps in order.
         let may_come_late = is_shared
-            && pair.play.told.is_none()
+            && pair.play.acknowledged.is_none()
             && self
                 .connected
                 .iter()
                 .any(|(_, lost)| lost.is_some_and(|lost| begun <= lost && lost <= closed));
         let closed = if may_come_late { Instant::now() } else { closed };
         let longest = closed.duration_since(begun) + ROUNDING;
-        let shortest = match (pair.play.told, later.first(), self.abandoned) {
-            (Some(told), Some(next), _) => {
-                let next = next.play.said.expect("every play is said");
+        let shortest = match (pair.play.acknowledged, later.first(), self.abandoned) {
+            (Some(acknowledged), Some(next), _) => {
+                let next = next.play.sent.expect("every play is sent");
                 let near = next.duration_since(begun) < SURELY_NO_GAP;
-                if near { next.saturating_duration_since(told) } else { Duration::ZERO }
+                if near { next.saturating_duration_since(acknowledged) } else { Duration::ZERO }
             }
-            (Some(told), None, Some(gone)) => {
-                timeline.checkpoint_before(gone, &self.connected).saturating_duration_since(told)
-            }
+            (Some(acknowledged), None, Some(gone)) => timeline
+                .checkpoint_before(gone, &self.connected)
+                .saturating_duration_since(acknowledged),
             _ => Duration::ZERO,
         };
         shortest.saturating_sub(ROUNDING).as_millis()..=longest.as_millis()
@@ -278,26 +279,28 @@ impl Ledger {
     }
 
     /// Checks that all events acknowledged so far are stored; other events may arrive meanwhile.
-    pub(crate) async fn check_told(&self, store: &dyn Store) {
+    pub(crate) async fn check_acknowledged(&self, store: &dyn Store) {
         let sheets = self.snapshot();
-        let kept = everything(store).await;
+        let stored = everything(store).await;
         for sheet in &sheets {
-            sheet.check_told(kept.get(&RowId::from(SessionId::new(&self.key, &sheet.session))));
+            sheet.check_acknowledged(
+                stored.get(&RowId::from(SessionId::new(&self.key, &sheet.session))),
+            );
         }
     }
 
     /// Checks, once all viewers are done, that the database holds the expected sessions and nothing else.
     pub(crate) async fn check(&self, store: &dyn Store, timeline: &Timeline) -> Vec<Checked> {
         let sheets = self.snapshot();
-        let mut kept = everything(store).await;
-        assert_eq!(kept.len(), sheets.len());
+        let mut stored = everything(store).await;
+        assert_eq!(stored.len(), sheets.len());
         assert_eq!(store.count_sessions().await.unwrap(), sheets.len() as u64);
         let mut checked = Vec::new();
         for sheet in &sheets {
-            let kept = kept.remove(&RowId::from(SessionId::new(&self.key, &sheet.session)));
-            let kept = kept.unwrap_or_else(|| panic!("lost: {sheet:?}"));
-            sheet.check(&kept, timeline, self.is_shared);
-            let Kept { segments, scrubbed_ms, .. } = kept;
+            let stored = stored.remove(&RowId::from(SessionId::new(&self.key, &sheet.session)));
+            let stored = stored.unwrap_or_else(|| panic!("lost: {sheet:?}"));
+            sheet.check(&stored, timeline, self.is_shared);
+            let StoredSession { segments, scrubbed_ms, .. } = stored;
             checked.push(Checked { video: sheet.video, page: sheet.page, segments, scrubbed_ms });
         }
         checked
@@ -309,13 +312,17 @@ impl Ledger {
         let mut sums = BTreeMap::new();
         let mut add = |name: &'static str, count: usize| *sums.entry(name).or_insert(0) += count;
         for sheet in &sheets {
-            let fates = || sheet.pairs.iter().flat_map(|pair| [pair.play, pair.pause]);
+            let event_times = || sheet.pairs.iter().flat_map(|pair| [pair.play, pair.pause]);
             let counts = [sheet.seeks, sheet.failures];
-            let said = counts.iter().map(|count| count.said as usize).sum::<usize>();
-            let told = counts.iter().map(|count| count.told as usize).sum::<usize>();
+            let sent = counts.iter().map(|count| count.sent as usize).sum::<usize>();
+            let acknowledged =
+                counts.iter().map(|count| count.acknowledged as usize).sum::<usize>();
             add("sessions", 1);
-            add("events", fates().filter(|fate| fate.said.is_some()).count() + said);
-            add("acknowledged", fates().filter(|fate| fate.told.is_some()).count() + told);
+            add("events", event_times().filter(|times| times.sent.is_some()).count() + sent);
+            add(
+                "acknowledged",
+                event_times().filter(|times| times.acknowledged.is_some()).count() + acknowledged,
+            );
             add("connections", sheet.connected.len());
             add("abandoned", usize::from(sheet.abandoned.is_some()));
         }

@@ -9,10 +9,10 @@
 //! load, `METRICS_CHAOS_SEED` repeats each random choice, and `METRICS_OUTAGE_SECONDS` sets how long the database is
 //! unavailable.
 
+mod events;
 mod ledger;
 mod outage;
 mod page;
-mod said;
 mod site;
 mod viewers;
 
@@ -35,12 +35,12 @@ use page::Stage;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
-use site::{Disaster, Mishap, Site};
+use site::{ServerFailure, Site, SiteFailure};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use viewers::{Crowd, PAGES, VIDEOS};
+use viewers::{PAGES, Population, VIDEOS};
 
 /// How long viewers may take to finish, on a busy machine.
 const FINISH_MAX: Duration = Duration::from_secs(120);
@@ -49,7 +49,7 @@ const FINISH_MAX: Duration = Duration::from_secs(120);
 const WRITTEN_MAX: Duration = Duration::from_secs(10);
 
 /// The interval of polls for that.
-const ASK: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 
 /// How much the memory of a server may grow per waiting event, and how much in addition, in KiB: several times the
 /// measured growth.
@@ -70,8 +70,8 @@ fn optional<T: FromStr>(name: &str) -> Option<T> {
 }
 
 #[expect(clippy::print_stderr, reason = "who repeats a failure must know what was drawn by lot")]
-fn tell(what: impl Display) {
-    eprintln!("{what}");
+fn log(kind: impl Display) {
+    eprintln!("{kind}");
 }
 
 /// The viewers, and the servers that they use.
@@ -84,9 +84,9 @@ struct Chaos {
 }
 
 impl Chaos {
-    async fn begin(crowd: Crowd) -> Self {
+    async fn begin(population: Population) -> Self {
         let seed = setting("METRICS_CHAOS_SEED", rand::rng().random::<u32>());
-        tell(format!("METRICS_CHAOS_SEED={seed}"));
+        log(format!("METRICS_CHAOS_SEED={seed}"));
         let mut random = StdRng::seed_from_u64(seed.into());
         let site = Site::new(optional("METRICS_CHAOS_INSTANCES")).await;
         let ledger =
@@ -96,9 +96,9 @@ impl Chaos {
             ledger: Arc::clone(&ledger),
             running: site.running(),
             enough: enough.subscribe(),
-            asked: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
         };
-        let viewers = crowd.enter(&Arc::new(stage), &mut random);
+        let viewers = population.enter(&Arc::new(stage), &mut random);
         Self { site, ledger, enough, viewers, random }
     }
 
@@ -128,8 +128,8 @@ impl Chaos {
         // The writes of a stop change nothing either.
         self.site.stop().await;
         self.ledger.check(&*store, &self.site.timeline).await;
-        tell(self.ledger.summary());
-        tell(self.site.happened());
+        log(self.ledger.summary());
+        log(self.site.failures_caused());
     }
 }
 
@@ -210,10 +210,11 @@ fn by_second(sessions: &[&Checked]) -> BTreeMap<u64, (u64, u64)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_events_survive_all_faults_and_count_once() {
-    const CROWD: Crowd = Crowd { plain: 12, stamped: 12, repeating: 6, batches: 6, watchers: 12 };
+    const POPULATION: Population =
+        Population { plain: 12, stamped: 12, repeating: 6, batches: 6, watchers: 12 };
     let _alone = ALONE.lock().await;
     let span = Duration::from_secs(setting("METRICS_CHAOS_SECONDS", 60));
-    let mut chaos = Chaos::begin(CROWD).await;
+    let mut chaos = Chaos::begin(POPULATION).await;
     let began = Instant::now();
     while began.elapsed() < span {
         // One pause in ten is long enough for an open segment to need a checkpoint.
@@ -221,36 +222,37 @@ async fn acknowledged_events_survive_all_faults_and_count_once() {
         let left = span.saturating_sub(began.elapsed()).as_millis() as u64;
         chaos.go_on(left.min(pause)).await;
         let Chaos { site, random, .. } = &mut chaos;
-        site.befall(random).await;
+        site.fail_at_random(random).await;
         let store = chaos.site.database.open().await;
-        chaos.ledger.check_told(&*store).await;
+        chaos.ledger.check_acknowledged(&*store).await;
     }
     chaos.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_events_under_load_survive_every_kill() {
-    const CROWD: Crowd = Crowd { plain: 20, stamped: 20, repeating: 10, batches: 10, watchers: 0 };
+    const POPULATION: Population =
+        Population { plain: 20, stamped: 20, repeating: 10, batches: 10, watchers: 0 };
     let _alone = ALONE.lock().await;
     let rounds: u32 = setting("METRICS_CHAOS_ROUNDS", 5);
-    let mut chaos = Chaos::begin(CROWD).await;
+    let mut chaos = Chaos::begin(POPULATION).await;
     for round in 0..rounds {
         chaos.go_on(1_000).await;
         let Chaos { site, random, .. } = &mut chaos;
         // On a database server, every other round kills it or cuts it off.
         let database = [
-            Disaster::One(Mishap::AtCommits),
-            Disaster::Crash,
-            Disaster::CrashBoth,
-            Disaster::CrashBothServerFirst,
+            SiteFailure::One(ServerFailure::AtCommits),
+            SiteFailure::Crash,
+            SiteFailure::CrashBoth,
+            SiteFailure::CrashBothServerFirst,
         ];
-        let disaster = match round % 2 {
+        let site_failure = match round % 2 {
             1 if site.has_postgres() => database[random.random_range(0..database.len())],
-            _ => Disaster::One(Mishap::Kill),
+            _ => SiteFailure::One(ServerFailure::Kill),
         };
-        site.happen(disaster, random).await;
+        site.fail(site_failure, random).await;
         let store = chaos.site.database.open().await;
-        chaos.ledger.check_told(&*store).await;
+        chaos.ledger.check_acknowledged(&*store).await;
     }
     chaos.end().await;
 }
@@ -287,7 +289,7 @@ async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
     let written = async {
         // Some events are in transit all the time.
         while VIEWERS < waiting(&server).await {
-            audience.go_on(ASK).await;
+            audience.go_on(POLL).await;
         }
     };
     timeout(WRITTEN_MAX, written).await.expect("all that waited is written soon");
@@ -295,7 +297,7 @@ async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
     let (viewers, events, seconds) = audience.end().await;
     let after_kib = server.resident_kib();
 
-    tell(format!(
+    log(format!(
         "away for {away:?}: {waited} events waited, written in {took:?}; {viewers} viewers, {events} events; \
          resident KiB before {before_kib}, at the end of it {during_kib}, after {after_kib}"
     ));

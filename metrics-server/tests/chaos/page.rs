@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use super::ledger::{Fate, Ledger, Pair, STRIDE_MS, Sheet, lock};
-use super::said::{Manners, What, acknowledge, event};
+use super::events::{EventKind, RetryPolicy, acknowledge, event};
+use super::ledger::{EventTimes, Ledger, Pair, STRIDE_MS, Sheet, lock};
 use super::site::Running;
 use metrics_server_testing::{CHROME, Client, FIN, Http, Seen, Server, TEXT, frame};
 
@@ -33,7 +33,7 @@ pub(crate) struct Stage {
     pub(crate) running: watch::Receiver<Running>,
     pub(crate) enough: watch::Receiver<bool>,
     /// How many times a viewer requested a server.
-    pub(crate) asked: AtomicUsize,
+    pub(crate) requests: AtomicUsize,
 }
 
 impl Stage {
@@ -45,15 +45,15 @@ impl Stage {
     pub(crate) async fn server(&self) -> Server {
         let mut running = self.running.clone();
         let running = running.wait_for(|it| !it.is_empty()).await.expect("a test that goes on");
-        let turn = self.asked.fetch_add(1, Ordering::Relaxed) % running.len();
+        let turn = self.requests.fetch_add(1, Ordering::Relaxed) % running.len();
         running.values().nth(turn).expect("it is within the length").clone()
     }
 }
 
 /// An event, and its entry in the ledger.
 #[derive(Clone, Debug)]
-struct Said {
-    what: What,
+struct SentEvent {
+    kind: EventKind,
     event: Value,
 }
 
@@ -83,12 +83,12 @@ pub(crate) enum Loss {
 pub(crate) struct Page {
     stage: Arc<Stage>,
     pub(crate) sheet: Arc<Mutex<Sheet>>,
-    manners: Manners,
+    retry_policy: RetryPolicy,
     topic: String,
     link: Option<Link>,
     linking: Option<JoinHandle<Option<Link>>>,
-    unsent: VecDeque<Said>,
-    unanswered: VecDeque<(String, Said)>,
+    unsent: VecDeque<SentEvent>,
+    unanswered: VecDeque<(String, SentEvent)>,
     refs: u64,
     join_ref: String,
     // The error of the viewer's clock.
@@ -97,12 +97,17 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn open(stage: &Arc<Stage>, sheet: Sheet, manners: Manners, skew_ms: i64) -> Self {
+    pub(crate) fn open(
+        stage: &Arc<Stage>,
+        sheet: Sheet,
+        retry_policy: RetryPolicy,
+        skew_ms: i64,
+    ) -> Self {
         let topic = format!("session:{}", sheet.session);
         Self {
             stage: Arc::clone(stage),
             sheet: stage.ledger.open(sheet),
-            manners,
+            retry_policy,
             topic,
             link: None,
             linking: None,
@@ -120,35 +125,35 @@ impl Page {
         let pair = {
             let mut sheet = lock(&self.sheet);
             let from_ms = STRIDE_MS * sheet.pairs.len() as u32;
-            let fate = Fate::default();
-            sheet.pairs.push(Pair { from_ms, to_ms: from_ms + len_ms, play: fate, pause: fate });
+            let times = EventTimes::default();
+            sheet.pairs.push(Pair { from_ms, to_ms: from_ms + len_ms, play: times, pause: times });
             sheet.pairs.len() - 1
         };
-        self.say(What::Play(pair)).await;
+        self.add(EventKind::Play(pair)).await;
         pair
     }
 
     /// Pauses, unless the server may have missed the play: it would count the pause to another play.
     pub(crate) async fn pause(&mut self, pair: usize) {
-        if self.is_play_known(pair) {
-            self.say(What::Pause(pair)).await;
+        if self.is_play_sent(pair) {
+            self.add(EventKind::Pause(pair)).await;
         }
     }
 
-    fn is_play_known(&self, pair: usize) -> bool {
-        let play = What::Play(pair);
-        lock(&self.sheet).pairs[pair].play.told.is_some()
-            || self.unsent.iter().any(|said| said.what == play)
-            || self.unanswered.iter().any(|(_, said)| said.what == play)
+    fn is_play_sent(&self, pair: usize) -> bool {
+        let play = EventKind::Play(pair);
+        lock(&self.sheet).pairs[pair].play.acknowledged.is_some()
+            || self.unsent.iter().any(|sent| sent.kind == play)
+            || self.unanswered.iter().any(|(_, sent)| sent.kind == play)
     }
 
-    pub(crate) async fn say(&mut self, what: What) {
+    pub(crate) async fn add(&mut self, kind: EventKind) {
         // No two events of a player share a millisecond here, so that their order is known.
         self.stamp_ms =
             (chrono::Utc::now().timestamp_millis() + self.skew_ms).max(self.stamp_ms + 1);
-        let stamp = (self.manners != Manners::Plain).then_some(self.stamp_ms);
-        let event = event(&mut lock(&self.sheet), what, ["from", "to"], stamp);
-        self.unsent.push_back(Said { what, event });
+        let stamp = (self.retry_policy != RetryPolicy::Plain).then_some(self.stamp_ms);
+        let event = event(&mut lock(&self.sheet), kind, ["from", "to"], stamp);
+        self.unsent.push_back(SentEvent { kind, event });
         self.flush().await;
     }
 
@@ -171,7 +176,7 @@ impl Page {
     }
 
     /// Waits for `span`, or less if the connection ends.
-    pub(crate) async fn live(&mut self, span: Duration) -> Option<Loss> {
+    pub(crate) async fn run_for(&mut self, span: Duration) -> Option<Loss> {
         let end = tokio::time::Instant::now() + span;
         loop {
             let before = self.link.is_some();
@@ -199,12 +204,12 @@ impl Page {
         if let Some(link) = &mut self.link {
             return match link.seen.recv().await {
                 Some(Seen::Text(text)) => {
-                    self.hear(&text).await;
+                    self.receive(&text).await;
                     None
                 }
                 Some(Seen::Close(1001, _)) => Some(self.lost(Loss::Closed)),
                 Some(Seen::End) | None => Some(self.lost(Loss::Ended)),
-                Some(other) => panic!("the server said {other:?}"),
+                Some(other) => panic!("the server sent {other:?}"),
             };
         }
         let stage = Arc::clone(&self.stage);
@@ -233,7 +238,7 @@ impl Page {
         self.send(&[join]).await;
     }
 
-    async fn hear(&mut self, text: &str) {
+    async fn receive(&mut self, text: &str) {
         let message: Value = serde_json::from_str(text).unwrap();
         assert_eq!(message[3], "phx_reply", "{text}");
         if message[2] == "phoenix" {
@@ -259,9 +264,11 @@ impl Page {
             assert_eq!(reason, "not stored", "{text}");
             return;
         }
-        let place = self.unanswered.iter().position(|(message_ref, _)| message[1] == **message_ref);
-        let (_, said) = self.unanswered.remove(place.expect("what was said")).expect("it is there");
-        acknowledge(&mut lock(&self.sheet), said.what);
+        let position =
+            self.unanswered.iter().position(|(message_ref, _)| message[1] == **message_ref);
+        let (_, sent) =
+            self.unanswered.remove(position.expect("the event was sent")).expect("it is there");
+        acknowledge(&mut lock(&self.sheet), sent.kind);
     }
 
     /// Sends the buffered events, if the page has joined.
@@ -270,11 +277,11 @@ impl Page {
             return;
         }
         let mut messages = Vec::new();
-        for said in std::mem::take(&mut self.unsent) {
+        for sent in std::mem::take(&mut self.unsent) {
             self.refs += 1;
             let message_ref = self.refs.to_string();
-            messages.push(json!([self.join_ref, message_ref, self.topic, "event", said.event]));
-            self.unanswered.push_back((message_ref, said));
+            messages.push(json!([self.join_ref, message_ref, self.topic, "event", sent.event]));
+            self.unanswered.push_back((message_ref, sent));
         }
         self.send(&messages).await;
     }
@@ -300,21 +307,21 @@ impl Page {
         if let Some((_, lost)) = sheet.connected.last_mut() {
             lost.get_or_insert_with(Instant::now);
         }
-        if self.manners == Manners::Repeats {
-            while let Some((_, said)) = self.unanswered.pop_back() {
-                self.unsent.push_front(said);
+        if self.retry_policy == RetryPolicy::Repeats {
+            while let Some((_, sent)) = self.unanswered.pop_back() {
+                self.unsent.push_front(sent);
             }
             return;
         }
         self.unanswered.clear();
-        let (told, unsent) = (sheet.pairs.clone(), self.unsent.clone());
+        let (pairs, unsent) = (sheet.pairs.clone(), self.unsent.clone());
         let known = |pair: usize| {
-            told[pair].play.told.is_some()
-                || unsent.iter().any(|said| said.what == What::Play(pair))
+            pairs[pair].play.acknowledged.is_some()
+                || unsent.iter().any(|sent| sent.kind == EventKind::Play(pair))
         };
-        self.unsent.retain(|said| match said.what {
-            What::Pause(pair) if !known(pair) => {
-                sheet.pairs[pair].pause.said = None;
+        self.unsent.retain(|sent| match sent.kind {
+            EventKind::Pause(pair) if !known(pair) => {
+                sheet.pairs[pair].pause.sent = None;
                 false
             }
             _ => true,

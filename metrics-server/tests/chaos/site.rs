@@ -90,9 +90,9 @@ impl Drop for Postgres {
 
 /// A failure of the database or of a server.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Disaster {
+pub(crate) enum SiteFailure {
     /// A failure of one server, chosen at random.
-    One(Mishap),
+    One(ServerFailure),
     /// The database is killed.
     Crash,
     /// The database and all servers are killed, and the database starts first.
@@ -103,7 +103,7 @@ pub(crate) enum Disaster {
 
 /// A failure of one server.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Mishap {
+pub(crate) enum ServerFailure {
     /// The server is killed.
     Kill,
     /// The server is killed, and again when it has just started.
@@ -125,21 +125,21 @@ pub(crate) enum Mishap {
     AtCommits,
 }
 
-const OF_ANY: &[Disaster] = &[
-    Disaster::One(Mishap::Kill),
-    Disaster::One(Mishap::KillTwice),
-    Disaster::One(Mishap::Stop),
-    Disaster::One(Mishap::Hold),
+const OF_ANY: &[SiteFailure] = &[
+    SiteFailure::One(ServerFailure::Kill),
+    SiteFailure::One(ServerFailure::KillTwice),
+    SiteFailure::One(ServerFailure::Stop),
+    SiteFailure::One(ServerFailure::Hold),
 ];
-const OF_A_NETWORK: &[Disaster] = &[
-    Disaster::One(Mishap::Cut),
-    Disaster::One(Mishap::CutAndKill),
-    Disaster::One(Mishap::CutAndStop),
-    Disaster::One(Mishap::Storm),
-    Disaster::One(Mishap::AtCommits),
-    Disaster::Crash,
-    Disaster::CrashBoth,
-    Disaster::CrashBothServerFirst,
+const OF_A_NETWORK: &[SiteFailure] = &[
+    SiteFailure::One(ServerFailure::Cut),
+    SiteFailure::One(ServerFailure::CutAndKill),
+    SiteFailure::One(ServerFailure::CutAndStop),
+    SiteFailure::One(ServerFailure::Storm),
+    SiteFailure::One(ServerFailure::AtCommits),
+    SiteFailure::Crash,
+    SiteFailure::CrashBoth,
+    SiteFailure::CrashBothServerFirst,
 ];
 
 /// The running servers, by their numbers.
@@ -165,8 +165,8 @@ pub(crate) struct Site {
     running: watch::Sender<Running>,
     pub(crate) timeline: Arc<Timeline>,
     // Disasters of this round that have not happened yet.
-    ahead: Vec<Disaster>,
-    happened: BTreeMap<Disaster, usize>,
+    ahead: Vec<SiteFailure>,
+    failures_caused: BTreeMap<SiteFailure, usize>,
 }
 
 impl Site {
@@ -188,7 +188,7 @@ impl Site {
             running,
             timeline: Arc::default(),
             ahead: Vec::new(),
-            happened: BTreeMap::new(),
+            failures_caused: BTreeMap::new(),
         };
         for number in 0..instances.unwrap_or(if site.has_postgres() { 2 } else { 1 }) {
             let instance = site.instance(number).await;
@@ -221,13 +221,16 @@ impl Site {
     }
 
     /// How often each disaster happened.
-    pub(crate) fn happened(&self) -> String {
-        let all = self.happened.iter().map(|(disaster, count)| format!("{disaster:?} {count}"));
+    pub(crate) fn failures_caused(&self) -> String {
+        let all = self
+            .failures_caused
+            .iter()
+            .map(|(site_failure, count)| format!("{site_failure:?} {count}"));
         format!("{} servers: {}", self.instances.len(), all.collect::<Vec<_>>().join(", "))
     }
 
     /// Causes a random disaster; each kind happens once before any of them repeats.
-    pub(crate) async fn befall(&mut self, random: &mut StdRng) {
+    pub(crate) async fn fail_at_random(&mut self, random: &mut StdRng) {
         if self.ahead.is_empty() {
             self.ahead.extend(OF_ANY);
             if self.has_postgres() {
@@ -235,35 +238,35 @@ impl Site {
             }
         }
         let next = self.ahead.swap_remove(random.random_range(0..self.ahead.len()));
-        self.happen(next, random).await;
+        self.fail(next, random).await;
     }
 
-    /// Causes `disaster`, and returns once all servers run and can write.
-    pub(crate) async fn happen(&mut self, disaster: Disaster, random: &mut StdRng) {
-        *self.happened.entry(disaster).or_insert(0) += 1;
+    /// Causes `site_failure`, and returns once all servers run and can write.
+    pub(crate) async fn fail(&mut self, site_failure: SiteFailure, random: &mut StdRng) {
+        *self.failures_caused.entry(site_failure).or_insert(0) += 1;
         self.timeline.unable();
         let pause = Duration::from_millis(random.random_range(0..=500));
-        match disaster {
-            Disaster::Crash => {
+        match site_failure {
+            SiteFailure::Crash => {
                 self.postgres().crash().await;
                 sleep(pause).await;
                 self.postgres().up().await;
             }
-            Disaster::CrashBoth => {
+            SiteFailure::CrashBoth => {
                 self.postgres().crash().await;
                 sleep(pause).await;
                 self.kill();
                 self.postgres().up().await;
                 self.start().await;
             }
-            Disaster::CrashBothServerFirst => {
+            SiteFailure::CrashBothServerFirst => {
                 self.kill();
                 self.postgres().crash().await;
                 self.start_before_postgres().await;
             }
-            Disaster::One(mishap) => {
+            SiteFailure::One(server_failure) => {
                 let any = random.random_range(0..self.instances.len());
-                self.instances[any].happen(mishap, random).await;
+                self.instances[any].fail(server_failure, random).await;
             }
         }
         self.timeline.able();
@@ -304,52 +307,52 @@ impl Site {
 }
 
 impl Instance {
-    /// Causes `mishap`, and returns once the server runs and can write.
-    async fn happen(&mut self, mishap: Mishap, random: &mut StdRng) {
+    /// Causes `server_failure`, and returns once the server runs and can write.
+    async fn fail(&mut self, server_failure: ServerFailure, random: &mut StdRng) {
         let mut some = |ms_max: u64| Duration::from_millis(random.random_range(0..=ms_max));
-        match mishap {
-            Mishap::Kill => {
+        match server_failure {
+            ServerFailure::Kill => {
                 self.kill();
                 self.start_after(some(500)).await;
             }
-            Mishap::KillTwice => {
+            ServerFailure::KillTwice => {
                 self.kill();
                 self.start_after(Duration::ZERO).await;
                 sleep(some(300)).await;
                 self.kill();
                 self.start_after(Duration::ZERO).await;
             }
-            Mishap::Stop => {
+            ServerFailure::Stop => {
                 self.stop().await;
                 self.start_after(some(500)).await;
             }
-            Mishap::Hold => {
+            ServerFailure::Hold => {
                 self.process().signal("STOP");
                 sleep(some(2_500)).await;
                 self.process().signal("CONT");
             }
-            Mishap::Cut => {
+            ServerFailure::Cut => {
                 self.proxy().refuse();
                 sleep(some(4_000)).await;
                 self.proxy().calm();
             }
-            Mishap::CutAndKill | Mishap::CutAndStop => {
+            ServerFailure::CutAndKill | ServerFailure::CutAndStop => {
                 self.proxy().refuse();
                 sleep(some(1_000)).await;
-                if mishap == Mishap::CutAndKill {
+                if server_failure == ServerFailure::CutAndKill {
                     self.kill();
                 } else {
                     self.stop().await;
                 }
                 self.start_before_the_proxy(some(1_000)).await;
             }
-            Mishap::Storm => {
+            ServerFailure::Storm => {
                 let span = some(3_000);
                 self.proxy().chaos(random.random(), STORM_BYTES);
                 sleep(span).await;
                 self.proxy().calm();
             }
-            Mishap::AtCommits => self.cut_at_commits().await,
+            ServerFailure::AtCommits => self.cut_at_commits().await,
         }
     }
 

@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::ledger::{Fate, Pair, STRIDE_MS, Sheet, lock};
+use super::events::{EventKind, RetryPolicy, acknowledge, event};
+use super::ledger::{EventTimes, Pair, STRIDE_MS, Sheet, lock};
 use super::page::{Loss, Page, Stage};
-use super::said::{Manners, What, acknowledge, event};
 use metrics_server_testing::{Http, Server, split_head};
 
 /// The number of videos, and the number of pages that hold them.
@@ -36,7 +36,7 @@ const SKEW_MS_MAX: i64 = 7_200_000;
 
 /// The number of viewers of each kind.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Crowd {
+pub(crate) struct Population {
     pub(crate) plain: usize,
     pub(crate) stamped: usize,
     pub(crate) repeating: usize,
@@ -44,19 +44,19 @@ pub(crate) struct Crowd {
     pub(crate) watchers: usize,
 }
 
-impl Crowd {
+impl Population {
     /// Starts all viewers.
     pub(crate) fn enter(self, stage: &Arc<Stage>, random: &mut StdRng) -> JoinSet<()> {
         let mut viewers = JoinSet::new();
         let mut viewer =
             || Viewer { stage: Arc::clone(stage), random: StdRng::seed_from_u64(random.random()) };
-        for (count, manners) in [
-            (self.plain, Manners::Plain),
-            (self.stamped, Manners::Stamped),
-            (self.repeating, Manners::Repeats),
+        for (count, retry_policy) in [
+            (self.plain, RetryPolicy::Plain),
+            (self.stamped, RetryPolicy::Stamped),
+            (self.repeating, RetryPolicy::Repeats),
         ] {
             for _ in 0..count {
-                viewers.spawn(viewer().watch_videos(manners));
+                viewers.spawn(viewer().watch_videos(retry_policy));
             }
         }
         for _ in 0..self.batches {
@@ -75,20 +75,20 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn sheet(&mut self, manners: Manners) -> Sheet {
+    fn sheet(&mut self, retry_policy: RetryPolicy) -> Sheet {
         Sheet {
             session: format!("{:032x}", self.random.random::<u128>()),
             video: self.random.random_range(0..VIDEOS),
             page: self.random.random_range(0..PAGES),
-            repeats: manners == Manners::Repeats,
+            repeats: retry_policy == RetryPolicy::Repeats,
             ..Sheet::default()
         }
     }
 
-    fn open(&mut self, manners: Manners) -> Page {
-        let sheet = self.sheet(manners);
+    fn open(&mut self, retry_policy: RetryPolicy) -> Page {
+        let sheet = self.sheet(retry_policy);
         let skew_ms = self.random.random_range(-SKEW_MS_MAX..SKEW_MS_MAX);
-        Page::open(&self.stage, sheet, manners, skew_ms)
+        Page::open(&self.stage, sheet, retry_policy, skew_ms)
     }
 
     fn len_ms(&mut self) -> u32 {
@@ -99,11 +99,11 @@ impl Viewer {
         Duration::from_millis(self.random.random_range(0..=ms_max))
     }
 
-    async fn watch_videos(mut self, manners: Manners) {
+    async fn watch_videos(mut self, retry_policy: RetryPolicy) {
         while !self.stage.is_enough() {
-            let mut page = self.open(manners);
+            let mut page = self.open(retry_policy);
             for _ in 0..self.random.random_range(1..=PAIRS_MAX) {
-                self.watch_some(&mut page, manners).await;
+                self.watch_some(&mut page, retry_policy).await;
                 if self.stage.is_enough() {
                     break;
                 }
@@ -113,23 +113,25 @@ impl Viewer {
     }
 
     /// Plays one pair, and perhaps causes another event.
-    async fn watch_some(&mut self, page: &mut Page, manners: Manners) {
+    async fn watch_some(&mut self, page: &mut Page, retry_policy: RetryPolicy) {
         let len_ms = self.len_ms();
         let pair = page.play(len_ms).await;
         if self.random.random_bool(0.8) {
-            page.live(self.moment(60)).await;
+            page.run_for(self.moment(60)).await;
         }
         match self.random.random_range(0..10) {
-            0 | 1 => page.say(What::Seek).await,
-            2 => page.say(What::Failure).await,
+            0 | 1 => page.add(EventKind::Seek).await,
+            2 => page.add(EventKind::Failure).await,
             // A network failure loses the messages in transit. Without timestamps, a server that has not read them yet
             // could not order them before those of the next connection.
-            3 if manners != Manners::Plain || !page.has_unanswered() => page.drop_connection(),
+            3 if retry_policy != RetryPolicy::Plain || !page.has_unanswered() => {
+                page.drop_connection()
+            }
             _ => {}
         }
         page.pause(pair).await;
         if self.random.random_bool(0.8) {
-            page.live(self.moment(120)).await;
+            page.run_for(self.moment(120)).await;
         }
     }
 
@@ -138,7 +140,7 @@ impl Viewer {
         loop {
             page.await_answers().await;
             let last = lock(&page.sheet).pairs.last().copied();
-            if last.is_some_and(|pair| pair.pause.told.is_some()) {
+            if last.is_some_and(|pair| pair.pause.acknowledged.is_some()) {
                 return;
             }
             let len_ms = self.len_ms();
@@ -150,18 +152,18 @@ impl Viewer {
     /// Plays, and goes on for as long as possible. Some viewers never return after a crash.
     async fn watch_on(mut self) {
         while !self.stage.is_enough() {
-            let mut page = self.open(Manners::Plain);
+            let mut page = self.open(RetryPolicy::Plain);
             let pair = loop {
                 let pair = page.play(0).await;
                 page.await_answers().await;
-                if lock(&page.sheet).pairs[pair].play.told.is_some() {
+                if lock(&page.sheet).pairs[pair].play.acknowledged.is_some() {
                     break pair;
                 }
             };
             let mut abandoned = false;
             while !self.stage.is_enough() && !abandoned {
                 page.heartbeat().await;
-                let loss = page.live(Duration::from_secs(10)).await;
+                let loss = page.run_for(Duration::from_secs(10)).await;
                 abandoned = loss == Some(Loss::Ended) && self.random.random_bool(0.1);
             }
             if abandoned {
@@ -171,7 +173,7 @@ impl Viewer {
             {
                 let mut sheet = lock(&page.sheet);
                 let pair = &mut sheet.pairs[pair];
-                let watched = pair.play.said.expect("it was said").elapsed().as_millis();
+                let watched = pair.play.sent.expect("it was sent").elapsed().as_millis();
                 pair.to_ms = pair.from_ms + (watched as u32).clamp(1, STRIDE_MS - 1);
             }
             page.pause(pair).await;
@@ -182,28 +184,28 @@ impl Viewer {
     /// Sends batches, and repeats each of them until it is accepted.
     async fn send_batches(mut self) {
         while !self.stage.is_enough() {
-            let sheet = self.sheet(Manners::Repeats);
+            let sheet = self.sheet(RetryPolicy::Repeats);
             let sheet = self.stage.ledger.open(sheet);
             let mut batch =
-                Batch { sheet: sheet.clone(), stamp_ms: 0, events: Vec::new(), whats: Vec::new() };
+                Batch { sheet: sheet.clone(), stamp_ms: 0, events: Vec::new(), kinds: Vec::new() };
             let skew_ms = self.random.random_range(-SKEW_MS_MAX..SKEW_MS_MAX);
             batch.stamp_ms = chrono::Utc::now().timestamp_millis() + skew_ms;
             for _ in 0..self.random.random_range(1..=PAIRS_MAX) {
                 let pair = {
                     let mut sheet = lock(&sheet);
                     let from_ms = STRIDE_MS * sheet.pairs.len() as u32;
-                    let (to_ms, fate) = (from_ms + self.len_ms(), Fate::default());
-                    sheet.pairs.push(Pair { from_ms, to_ms, play: fate, pause: fate });
+                    let (to_ms, times) = (from_ms + self.len_ms(), EventTimes::default());
+                    sheet.pairs.push(Pair { from_ms, to_ms, play: times, pause: times });
                     sheet.pairs.len() - 1
                 };
-                batch.say(What::Play(pair));
+                batch.add(EventKind::Play(pair));
                 if self.random.random_bool(0.3) {
-                    batch.say(What::Seek);
+                    batch.add(EventKind::Seek);
                 }
                 if self.random.random_bool(0.2) {
                     self.send(&mut batch).await;
                 }
-                batch.say(What::Pause(pair));
+                batch.add(EventKind::Pause(pair));
                 if self.random.random_bool(0.4) {
                     self.send(&mut batch).await;
                     sleep(self.moment(100)).await;
@@ -229,7 +231,7 @@ impl Viewer {
             }
         }
         let mut sheet = lock(&batch.sheet);
-        batch.whats.drain(..).for_each(|what| acknowledge(&mut sheet, what));
+        batch.kinds.drain(..).for_each(|kind| acknowledge(&mut sheet, kind));
         batch.events.clear();
     }
 }
@@ -239,19 +241,19 @@ struct Batch {
     sheet: Arc<std::sync::Mutex<Sheet>>,
     stamp_ms: i64,
     events: Vec<Value>,
-    whats: Vec<What>,
+    kinds: Vec<EventKind>,
 }
 
 impl Batch {
-    fn say(&mut self, what: What) {
+    fn add(&mut self, kind: EventKind) {
         self.stamp_ms += 10;
         let mut sheet = lock(&self.sheet);
-        let mut event = event(&mut sheet, what, ["video_time"; 2], Some(self.stamp_ms));
+        let mut event = event(&mut sheet, kind, ["video_time"; 2], Some(self.stamp_ms));
         event["session_id"] = json!(sheet.session);
         event["embed_id"] = json!(format!("video {}", sheet.video));
         event["source_url"] = json!(format!("https://example.com/page/{}", sheet.page));
         self.events.push(event);
-        self.whats.push(what);
+        self.kinds.push(kind);
     }
 }
 

@@ -8,14 +8,14 @@ use super::ledger::Sheet;
 
 /// An event of a page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     Play(usize),
     Pause(usize),
     Seek,
     Failure,
 }
 
-impl What {
+impl EventKind {
     fn name(self) -> &'static str {
         match self {
             Self::Play(_) => "play",
@@ -28,7 +28,7 @@ impl What {
 
 /// The treatment of unacknowledged events by a client.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Manners {
+pub(crate) enum RetryPolicy {
     /// The client drops them; its events have no timestamps: 0.1.x.
     Plain,
     /// The client drops them; its events have timestamps: 0.0.x.
@@ -40,23 +40,23 @@ pub(crate) enum Manners {
 /// Records an event in the ledger, and returns its message.
 pub(crate) fn event(
     sheet: &mut Sheet,
-    what: What,
+    kind: EventKind,
     positions: [&str; 2],
     stamp: Option<i64>,
 ) -> Value {
-    let mut event = json!({ "name": what.name() });
-    let said = Some(Instant::now());
-    match what {
-        What::Play(pair) => {
-            sheet.pairs[pair].play.said = said;
+    let mut event = json!({ "name": kind.name() });
+    let sent = Some(Instant::now());
+    match kind {
+        EventKind::Play(pair) => {
+            sheet.pairs[pair].play.sent = sent;
             event[positions[0]] = json!(f64::from(sheet.pairs[pair].from_ms) / 1_000.0);
         }
-        What::Pause(pair) => {
-            sheet.pairs[pair].pause.said = said;
+        EventKind::Pause(pair) => {
+            sheet.pairs[pair].pause.sent = sent;
             event[positions[1]] = json!(f64::from(sheet.pairs[pair].to_ms) / 1_000.0);
         }
-        What::Seek => sheet.seeks.said += 1,
-        What::Failure => sheet.failures.said += 1,
+        EventKind::Seek => sheet.seeks.sent += 1,
+        EventKind::Failure => sheet.failures.sent += 1,
     }
     if let Some(stamp) = stamp {
         event["timestamp"] = json!(stamp);
@@ -65,17 +65,20 @@ pub(crate) fn event(
 }
 
 /// Records the acknowledgement of an event.
-pub(crate) fn acknowledge(sheet: &mut Sheet, what: What) {
-    let told = Some(Instant::now());
+pub(crate) fn acknowledge(sheet: &mut Sheet, kind: EventKind) {
+    let acknowledged = Some(Instant::now());
     // Events before the first play that arrives are not part of the session.
-    let begun = u32::from(sheet.pairs.iter().any(|pair| pair.play.told.is_some()));
-    match what {
-        What::Play(pair) => sheet.pairs[pair].play.told = told,
-        What::Pause(pair) => {
-            assert!(sheet.pairs[pair].play.told.is_some(), "a pause before its play: {sheet:?}");
-            sheet.pairs[pair].pause.told = told;
+    let begun = u32::from(sheet.pairs.iter().any(|pair| pair.play.acknowledged.is_some()));
+    match kind {
+        EventKind::Play(pair) => sheet.pairs[pair].play.acknowledged = acknowledged,
+        EventKind::Pause(pair) => {
+            assert!(
+                sheet.pairs[pair].play.acknowledged.is_some(),
+                "a pause before its play: {sheet:?}"
+            );
+            sheet.pairs[pair].pause.acknowledged = acknowledged;
         }
-        What::Seek => sheet.seeks.told += begun,
-        What::Failure => sheet.failures.told += begun,
+        EventKind::Seek => sheet.seeks.acknowledged += begun,
+        EventKind::Failure => sheet.failures.acknowledged += begun,
     }
 }
