@@ -23,7 +23,7 @@ const ROUND_MAX: Duration = Duration::from_secs(300);
 /// The time after which a server has evicted all sessions of disconnected clients: a polling client is disconnected a
 /// minute after its last poll, a session stays in memory for another minute, and the server checks every session four
 /// times a minute. The time is real, because a test cannot move the clock of another process.
-const FORGOTTEN: Duration = Duration::from_secs(150);
+const EVICTED_AFTER: Duration = Duration::from_secs(150);
 
 /// Settings by which the allocator returns free memory to the system. By default it has an arena per thread and keeps
 /// freed memory for the process: of 65 MB after completed abuses, 59 were free.
@@ -55,7 +55,7 @@ async fn after_all_abuses_memory_is_as_before() {
         (server.resident_kib(), own_kib(&server))
     };
     let before = abuse("before").await;
-    sleep(FORGOTTEN).await;
+    sleep(EVICTED_AFTER).await;
     let after = abuse("after").await;
     bystander.expect_unharmed().await;
     let is_within = |before, after, more_max| after <= before + before * more_max / 100;

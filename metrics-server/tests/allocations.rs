@@ -24,11 +24,11 @@ const WARM: usize = 3;
 const MORE_MAX: usize = 20;
 
 /// How much the memory must grow during a round; otherwise the test proves nothing.
-const MEANWHILE_MIN: usize = 3_000_000;
+const GROWTH_MIN: usize = 3_000_000;
 
 /// Longer than the server keeps state in memory for a viewer or a client who may return. It keeps the outcomes of
 /// authentication for longer, but they take little.
-const FORGOTTEN: Duration = Duration::from_secs(600);
+const EVICTED_AFTER: Duration = Duration::from_secs(600);
 
 #[tokio::test(start_paused = true)]
 async fn after_all_abuses_everything_is_freed() {
@@ -38,7 +38,7 @@ async fn after_all_abuses_everything_is_freed() {
     let abuse = async |name: &str| {
         abuses::all(&server, name, TIMES).await;
         let meanwhile = ALLOCATOR.allocated();
-        sleep(FORGOTTEN).await;
+        sleep(EVICTED_AFTER).await;
         (meanwhile, ALLOCATOR.allocated())
     };
     let mut before = 0;
@@ -46,8 +46,8 @@ async fn after_all_abuses_everything_is_freed() {
         (_, before) = abuse(&format!("before-{round}")).await;
     }
     let (meanwhile, after) = abuse("after").await;
-    let told = format!("{before} bytes before, {meanwhile} meanwhile, {after} after");
-    assert!(before + MEANWHILE_MIN <= meanwhile, "{told}");
-    assert!(after <= before + before * MORE_MAX / 100, "{told}");
+    let message = format!("{before} bytes before, {meanwhile} meanwhile, {after} after");
+    assert!(before + GROWTH_MIN <= meanwhile, "{message}");
+    assert!(after <= before + before * MORE_MAX / 100, "{message}");
     bystander.expect_unharmed().await;
 }

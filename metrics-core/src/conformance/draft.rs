@@ -86,7 +86,7 @@ impl Draft {
         self
     }
 
-    pub(super) fn saying(mut self, data: &Value) -> Self {
+    pub(super) fn with_session_data(mut self, data: &Value) -> Self {
         self.subject.session_data = Some(crate::containment::canonical(data));
         self
     }

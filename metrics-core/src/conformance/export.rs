@@ -103,14 +103,14 @@ pub async fn a_record_is_what_was_written(store: &dyn Store) {
     {
         let draft = |name: &str| Draft::new(key, &format!("{number} {name}"), video.clone());
         let full = draft("full").with(user_agent).on("https://a.example:8443/%C3%A9/b%20c");
-        drafts.push(Draft { stored: everything(), ..full.saying(&awkward()) });
-        drafts.push(Draft { stored: nothing(), ..draft("empty").saying(&json!({})) });
+        drafts.push(Draft { stored: everything(), ..full.with_session_data(&awkward()) });
+        drafts.push(Draft { stored: nothing(), ..draft("empty").with_session_data(&json!({})) });
         let mut counts = draft("counts").on("http://[::1]/");
         counts.stored.counters = startup.clone();
         drafts.push(counts);
-        let mut tells = draft("tells");
-        tells.stored.counters.details = tracks.clone();
-        drafts.push(tells);
+        let mut with_details = draft("tells");
+        with_details.stored.counters.details = tracks.clone();
+        drafts.push(with_details);
     }
     fill(store, &drafts).await;
 

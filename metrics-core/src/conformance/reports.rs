@@ -307,16 +307,16 @@ pub async fn sessions_count_at_the_minutes_at_which_they_play(store: &dyn Store)
     });
     fill(store, &drafts).await;
     let query = Query::new([Metric::PeakConcurrent, Metric::AverageConcurrent, Metric::Plays]);
-    let ask = async |query: &Query, from: i64, to: i64| {
+    let run_query = async |query: &Query, from: i64, to: i64| {
         let timeframe = Timeframe::Between(instant(minute(from)), instant(minute(to) - 1));
         let query = query.clone().during(timeframe);
         let answer = Reports::new(store, instant(minute(100))).query(&query).await;
         let rows = answer.expect("answered").0.results.into_iter();
         rows.map(|row| row.numbers.metrics.into_iter().flatten().collect()).collect::<Vec<Vec<_>>>()
     };
-    assert_eq!(ask(&query, 0, 10).await, [[2.0, (3.0 + 5.0 + 3.0) / 10.0, 2.0]]);
+    assert_eq!(run_query(&query, 0, 10).await, [[2.0, (3.0 + 5.0 + 3.0) / 10.0, 2.0]]);
     // Two of the sessions started before.
-    assert_eq!(ask(&query, 50, 70).await, [[2.0, (20.0 + 6.0) / 20.0, 1.0]]);
+    assert_eq!(run_query(&query, 50, 70).await, [[2.0, (20.0 + 6.0) / 20.0, 1.0]]);
     let by_video = query.by(Dimension::Video);
-    assert_eq!(ask(&by_video, 3, 10).await, [[1.0, 2.0 / 7.0, 0.0], [1.0, 5.0 / 7.0, 0.0]]);
+    assert_eq!(run_query(&by_video, 3, 10).await, [[1.0, 2.0 / 7.0, 0.0], [1.0, 5.0 / 7.0, 0.0]]);
 }

@@ -52,8 +52,8 @@ pub async fn no_identifier_selects_nothing(store: &dyn Store) {
 pub async fn more_identifiers_than_a_statement_takes_are_selected(store: &dyn Store) {
     let key = key(store).await;
     fill_with(store, &key, ["0", "39999", "40000"].map(Video::labelled)).await;
-    let asked = (0..40_000).chain([0]).map(|number| number.to_string()).collect();
-    let selection = Selection { identifiers: Some(asked), ..Selection::default() };
+    let requested = (0..40_000).chain([0]).map(|number| number.to_string()).collect();
+    let selection = Selection { identifiers: Some(requested), ..Selection::default() };
     assert_eq!(selected(store, selection).await, [0, 1]);
 }
 
@@ -185,10 +185,10 @@ pub async fn session_data_is_selected_by_what_it_contains(store: &dyn Store) {
     let draft = |name| Draft::new(&key, name, Video::labelled("intro"));
     let drafts = [
         draft("none"),
-        draft("empty").saying(&json!({})),
-        draft("one").saying(&json!({"user": {"plan": "free"}, "ab": [1, 2]})),
-        draft("two").saying(&json!({"user": {"plan": "paid", "since": 2020.0}, "ab": [2]})),
-        draft("like one").saying(&json!({"user": {"plan": "free"}, "ab": [1, 2]})),
+        draft("empty").with_session_data(&json!({})),
+        draft("one").with_session_data(&json!({"user": {"plan": "free"}, "ab": [1, 2]})),
+        draft("two").with_session_data(&json!({"user": {"plan": "paid", "since": 2020.0}, "ab": [2]})),
+        draft("like one").with_session_data(&json!({"user": {"plan": "free"}, "ab": [1, 2]})),
     ];
     fill(store, &numbered(drafts)).await;
     let cases = [
@@ -215,7 +215,7 @@ pub async fn every_part_of_a_selection_narrows_it(store: &dyn Store) {
         let video = Video::new(Some(format!("v{}", bit(0))), Some(metadata)).expect("a video");
         let key = if bit(2) == 0 { &one } else { &two };
         let draft = Draft::new(key, &number.to_string(), video);
-        drafts.push(draft.saying(&json!({"s": bit(3)})));
+        drafts.push(draft.with_session_data(&json!({"s": bit(3)})));
     }
     fill(store, &numbered(drafts)).await;
 

@@ -149,9 +149,9 @@ pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
     let firefox = UserAgentClass { browser: Browser::Firefox, ..UserAgentClass::default() };
     let chrome = UserAgentClass { browser: Browser::Chrome, ..UserAgentClass::default() };
     let first = Draft::new(&key, "a", Video::labelled("first")).with(firefox).on("http://a/");
-    let first = first.saying(&json!({"n": 1}));
+    let first = first.with_session_data(&json!({"n": 1}));
     let second = Draft::new(&key, "a", Video::labelled("second")).with(chrome).on("http://b/");
-    let second = second.saying(&json!({"n": 2})).expecting(1);
+    let second = second.with_session_data(&json!({"n": 2})).expecting(1);
 
     fill(store, &[first]).await;
     fill(store, &[second]).await;

@@ -364,8 +364,8 @@ pub async fn groups_are_those_asked_for(store: &dyn Store) {
         Groups::ALL,
         [Group::Starts, Group::Times, Group::RowIds].into_iter().collect(),
     ]) {
-        let asked: Vec<_> = [unknown].into_iter().chain(ids.iter().copied()).collect();
-        let read = snapshot.groups(&asked, groups).await.expect("read");
+        let requested: Vec<_> = [unknown].into_iter().chain(ids.iter().copied()).collect();
+        let read = snapshot.groups(&requested, groups).await.expect("read");
         assert_eq!(read.len(), ids.len());
         for (read, whole) in read.iter().zip(whole.iter().rev()) {
             assert_eq!(read.sessions, whole.sessions);

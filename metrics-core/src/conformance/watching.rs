@@ -87,9 +87,9 @@ pub async fn watching_is_counted_within_a_selection(store: &dyn Store) {
     store.heartbeat(HERE, start()).await.expect("noted");
     let drafts = [
         draft(&one, "labelled"),
-        draft(&two, "of another key").saying(&json!({"plan": "free"})),
+        draft(&two, "of another key").with_session_data(&json!({"plan": "free"})),
         Draft::new(&one, "described", described(&json!({"id": 1, "x": 2}))),
-        draft(&one, "talks").saying(&json!({"plan": "free", "n": 1})),
+        draft(&one, "talks").with_session_data(&json!({"plan": "free", "n": 1})),
     ];
     fill(store, &drafts.map(|draft| draft.open_at(HERE))).await;
     let free = object(&json!({"plan": "free"}));

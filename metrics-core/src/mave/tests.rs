@@ -34,12 +34,12 @@ fn pause(second: f64, position: f64) -> Line {
 }
 
 /// A row of `plays`, or of `durations`.
-fn stretch(from: &str, to: &str) -> Line {
+fn segment(from: &str, to: &str) -> Line {
     Line { from: Some(from.to_owned()), to: Some(to.to_owned()), ..Line::default() }
 }
 
 fn counted(kind: &str, from: u32, to: u32) -> Line {
-    Line { kind: Some(kind.to_owned()), ..stretch(&from.to_string(), &to.to_string()) }
+    Line { kind: Some(kind.to_owned()), ..segment(&from.to_string(), &to.to_string()) }
 }
 
 fn seconds(watched: &Watched) -> Vec<(f64, f64)> {
@@ -127,16 +127,16 @@ fn events_without_a_time_are_paired_but_tell_no_distance() {
 #[test]
 fn what_makes_no_sense_is_counted_and_the_rest_is_taken() {
     let plays = [
-        stretch("0", "4.5"),
-        stretch("-1", "4"),
-        stretch("NaN", "4"),
-        stretch("4", "Infinity"),
-        stretch("9", "8"),
-        stretch("soon", "later"),
-        stretch("86400", "86500"),
+        segment("0", "4.5"),
+        segment("-1", "4"),
+        segment("NaN", "4"),
+        segment("4", "Infinity"),
+        segment("9", "8"),
+        segment("soon", "later"),
+        segment("86400", "86500"),
         Line { to: Some("4".to_owned()), ..Line::default() },
         // Both are valid: an empty segment, and a play that was never closed.
-        stretch("7", "7"),
+        segment("7", "7"),
         Line { from: Some("7".to_owned()), ..Line::default() },
     ];
     let watched = Watched::of(&plays, &[], &[]);
@@ -158,13 +158,13 @@ fn what_makes_no_sense_is_counted_and_the_rest_is_taken() {
 #[test]
 fn a_segment_is_cut_after_a_day() {
     let day = f64::from(POSITION_MS_MAX) / 1_000.0;
-    check_durations(&[stretch("86390", "86500")], &[(day - 10.0, day)]);
+    check_durations(&[segment("86390", "86500")], &[(day - 10.0, day)]);
     check_events(&[play(0.0, 0.0), play(2.0 * day, 0.0)], &[(0.0, day)]);
 }
 
 #[test]
 fn durations_are_whole_seconds() {
-    check_durations(&[stretch("0", "10"), stretch("5", "15")], &[(0.0, 10.0), (5.0, 15.0)]);
+    check_durations(&[segment("0", "10"), segment("5", "15")], &[(0.0, 10.0), (5.0, 15.0)]);
     let empty = Watched::of(&[], &[], &[Line::default()]);
     assert!(empty.played);
     assert_eq!((empty.segments.len(), empty.invalid_segments), (0, 0));
@@ -189,9 +189,9 @@ fn kinds_of_durations_that_cover_different_seconds_all_count() {
 
 #[test]
 fn the_most_exact_table_is_believed() {
-    let plays = [stretch("0", "1.5")];
+    let plays = [segment("0", "1.5")];
     let events = [play(0.0, 0.0), pause(2.0, 2.5)];
-    let durations = [stretch("0", "3"), stretch("3", "4")];
+    let durations = [segment("0", "3"), segment("3", "4")];
     let check = |plays: &[Line], events: &[Line], expected: &[(f64, f64)]| {
         assert_eq!(seconds(&Watched::of(plays, events, &durations)), expected);
     };
@@ -199,7 +199,7 @@ fn the_most_exact_table_is_believed() {
     check(&[], &events, &[(0.0, 2.5)]);
     check(&[], &[], &[(0.0, 3.0), (3.0, 4.0)]);
     // A table without segments is not used.
-    check(&[stretch("2", "1")], &events[..1], &[(0.0, 3.0), (3.0, 4.0)]);
+    check(&[segment("2", "1")], &events[..1], &[(0.0, 3.0), (3.0, 4.0)]);
 }
 
 #[test]
@@ -208,14 +208,14 @@ fn durations_know_better_where_a_play_was_never_closed() {
     let check = |durations: &[Line], expected: &[(f64, f64)]| {
         assert_eq!(seconds(&Watched::of(&[], &events, durations)), expected);
     };
-    check(&[stretch("0", "2"), stretch("20", "25")], &[(0.0, 2.0), (20.0, 25.0)]);
-    check(&[stretch("0", "2")], &[(0.2, 2.2)]);
+    check(&[segment("0", "2"), segment("20", "25")], &[(0.0, 2.0), (20.0, 25.0)]);
+    check(&[segment("0", "2")], &[(0.2, 2.2)]);
     check(&[], &[(0.2, 2.2)]);
 }
 
 #[test]
 fn of_too_many_segments_the_first_are_taken() {
-    let plays = vec![stretch("0", "1"); SEGMENTS_MAX + 3];
+    let plays = vec![segment("0", "1"); SEGMENTS_MAX + 3];
     let watched = Watched::of(&plays, &[], &[]);
     assert_eq!((watched.segments.len(), watched.too_many), (SEGMENTS_MAX, 3));
 }

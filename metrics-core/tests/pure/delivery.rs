@@ -72,7 +72,7 @@ fn script(played: &[Played]) -> (Vec<PlayerEvent>, u64) {
 
 /// Something that happens to a page, a connection or a server.
 #[derive(Clone, Debug)]
-enum Turn {
+enum ViewerStep {
     /// Time passes, and the player goes on.
     Pass { ms: i64 },
     /// The page connects, and sends all that is not acknowledged.
@@ -95,20 +95,20 @@ enum Turn {
     Evict,
 }
 
-fn turn() -> impl Strategy<Value = Turn> {
+fn viewer_step() -> impl Strategy<Value = ViewerStep> {
     let pass_ms = prop_oneof![6 => 0_i64..3_000, 1 => 0_i64..150_000];
     prop_oneof![
-        8 => pass_ms.prop_map(|ms| Turn::Pass { ms }),
-        3 => Just(Turn::Connect),
-        8 => (1_usize..8).prop_map(|messages| Turn::Arrive { messages }),
-        4 => any::<bool>().prop_map(|is_told| Turn::Commit { is_told }),
-        3 => any::<bool>().prop_map(|is_noticed| Turn::Break { is_noticed }),
-        1 => Just(Turn::Notice),
-        2 => Just(Turn::Post),
+        8 => pass_ms.prop_map(|ms| ViewerStep::Pass { ms }),
+        3 => Just(ViewerStep::Connect),
+        8 => (1_usize..8).prop_map(|messages| ViewerStep::Arrive { messages }),
+        4 => any::<bool>().prop_map(|is_told| ViewerStep::Commit { is_told }),
+        3 => any::<bool>().prop_map(|is_noticed| ViewerStep::Break { is_noticed }),
+        1 => Just(ViewerStep::Notice),
+        2 => Just(ViewerStep::Post),
         6 => (any::<prop::sample::Index>(), 1_usize..20)
-            .prop_map(|(batch, events)| Turn::Read { batch, events }),
-        1 => Just(Turn::Kill),
-        1 => Just(Turn::Evict),
+            .prop_map(|(batch, events)| ViewerStep::Read { batch, events }),
+        1 => Just(ViewerStep::Kill),
+        1 => Just(ViewerStep::Evict),
     ]
 }
 
@@ -157,17 +157,17 @@ impl World {
         Moment::received(self.now_ms)
     }
 
-    fn turn(&mut self, turn: &Turn) {
-        match turn {
-            Turn::Pass { ms } => self.pass(*ms),
-            Turn::Connect => self.connect(),
-            Turn::Arrive { messages } => {
+    fn viewer_step(&mut self, viewer_step: &ViewerStep) {
+        match viewer_step {
+            ViewerStep::Pass { ms } => self.pass(*ms),
+            ViewerStep::Connect => self.connect(),
+            ViewerStep::Arrive { messages } => {
                 let socket = self.socket.as_mut();
                 let arrived = socket.map(|it| it.drain(..(*messages).min(it.len())).collect());
                 self.apply(arrived.unwrap_or_default());
             }
-            Turn::Commit { is_told } => self.commit(*is_told),
-            Turn::Break { is_noticed } => {
+            ViewerStep::Commit { is_told } => self.commit(*is_told),
+            ViewerStep::Break { is_noticed } => {
                 let unread = self.socket.take();
                 if *is_noticed {
                     self.notice();
@@ -177,10 +177,10 @@ impl World {
                     self.batches.push(Batch { events, is_begun: true });
                 }
             }
-            Turn::Notice if self.socket.is_none() => self.notice(),
-            Turn::Notice => {}
-            Turn::Post => self.post(),
-            Turn::Read { batch, events } => {
+            ViewerStep::Notice if self.socket.is_none() => self.notice(),
+            ViewerStep::Notice => {}
+            ViewerStep::Post => self.post(),
+            ViewerStep::Read { batch, events } => {
                 if !self.batches.is_empty() {
                     let batch = batch.index(self.batches.len());
                     let Batch { events: batch, is_begun } = &mut self.batches[batch];
@@ -189,13 +189,13 @@ impl World {
                     self.apply(read);
                 }
             }
-            Turn::Kill => {
+            ViewerStep::Kill => {
                 self.socket = None;
                 self.batches.retain(|batch| !batch.is_begun);
                 self.reload();
             }
-            Turn::Evict if !self.is_owned && self.waiting.is_empty() => self.reload(),
-            Turn::Evict => {}
+            ViewerStep::Evict if !self.is_owned && self.waiting.is_empty() => self.reload(),
+            ViewerStep::Evict => {}
         }
     }
 
@@ -284,11 +284,11 @@ proptest! {
     #[test]
     fn the_view_time_is_that_of_the_player(
         played in prop::collection::vec(played(), 1..40),
-        turns in prop::collection::vec(turn(), 0..200),
+        turns in prop::collection::vec(viewer_step(), 0..200),
     ) {
         let (events, view_ms) = script(&played);
         let mut world = World::new(events);
-        turns.iter().for_each(|turn| world.turn(turn));
+        turns.iter().for_each(|viewer_step| world.viewer_step(viewer_step));
         world.end();
         let session = world.session.expect("it begins with a play");
         prop_assert_eq!(session.viewed(Reach::LastEvent).view_ms(), view_ms);

@@ -47,12 +47,12 @@ proptest! {
     }
 
     #[test]
-    fn every_step_counts_its_views_and_viewers(told in told(), resolution in resolution()) {
+    fn every_step_counts_its_views_and_viewers(reported in reported(), resolution in resolution()) {
         let mut counted = Seconds::new(Buckets::new("1 day".parse().unwrap()));
         counted = counted.with_resolution(resolution);
-        told.iter().for_each(|(it, duration_ms)| counted.add(0, it, *duration_ms).unwrap());
+        reported.iter().for_each(|(it, duration_ms)| counted.add(0, it, *duration_ms).unwrap());
         // A duration of 0 is unknown.
-        let told: Vec<_> = told.into_iter().map(|(it, ms)| (it, ms.filter(|ms| 0 < *ms))).collect();
+        let reported: Vec<_> = reported.into_iter().map(|(it, ms)| (it, ms.filter(|ms| 0 < *ms))).collect();
         let bucket = counted.finish().pop();
 
         let seconds = bucket.iter().flat_map(|bucket| &bucket.seconds);
@@ -62,7 +62,7 @@ proptest! {
         let expected: Vec<_> = (0..steps)
             .map(|step| {
                 let (mut views, mut viewers, mut exits, mut skips) = (0, 0, 0, 0);
-                for (session, duration_ms) in &told {
+                for (session, duration_ms) in &reported {
                     let Some((from, to, unit)) = bounds(resolution, step, *duration_ms) else { continue };
                     let number = session.iter().filter(|it| overlaps(*it, from, to, unit)).count();
                     views += number as u64;
@@ -83,11 +83,11 @@ proptest! {
             .collect();
         prop_assert_eq!(seconds, expected);
 
-        let counts = |told: &&(Segments, Option<u32>)| {
-            let is_known = told.1.is_some() || matches!(resolution, Resolution::Ms(_));
-            is_known && 0 < told.0.len_ms()
+        let counts = |reported: &&(Segments, Option<u32>)| {
+            let is_known = reported.1.is_some() || matches!(resolution, Resolution::Ms(_));
+            is_known && 0 < reported.0.len_ms()
         };
-        let counting: Vec<_> = told.iter().filter(counts).collect();
+        let counting: Vec<_> = reported.iter().filter(counts).collect();
         prop_assert_eq!(bucket.as_ref().map_or(0, |it| it.sessions), counting.len() as u64);
         let known: Vec<_> = counting.iter().filter_map(|it| Some((&it.0, it.1?))).collect();
         let number = |duration_ms| known.iter().filter(|it| it.1 == duration_ms).count();
@@ -103,7 +103,7 @@ proptest! {
 }
 
 /// Sessions, each with the duration that it reports.
-fn told() -> impl Strategy<Value = Vec<(Segments, Option<u32>)>> {
+fn reported() -> impl Strategy<Value = Vec<(Segments, Option<u32>)>> {
     let duration_ms =
         prop::option::of(prop::sample::select(vec![0, 1, 700, 9_001, 16_000, 40_000]));
     sessions().prop_flat_map(move |sessions| {

@@ -79,7 +79,7 @@ fn a_play_first(events: &mut [PlayerEvent]) {
 
 /// An action of a connected viewer, and a restart of the server that may follow.
 #[derive(Clone, Debug)]
-struct Turn {
+struct ViewerStep {
     action: Action,
     after_ms: i64,
     restart: Option<Restart>,
@@ -93,16 +93,16 @@ struct Restart {
     gap_ms: i64,
 }
 
-fn turn() -> impl Strategy<Value = Turn> {
+fn viewer_step() -> impl Strategy<Value = ViewerStep> {
     // A viewer who is back within a minute is assumed to have watched on.
     let restart =
         (any::<bool>(), 0_i64..60_000).prop_map(|(stopped, gap_ms)| Restart { stopped, gap_ms });
     (action(), 1_i64..20_000, prop::option::of(restart))
-        .prop_map(|(action, after_ms, restart)| Turn { action, after_ms, restart })
+        .prop_map(|(action, after_ms, restart)| ViewerStep { action, after_ms, restart })
 }
 
 /// The result of a session with all restarts, or with none.
-fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
+fn view(turns: &[ViewerStep], skew_ms: Option<i64>, restarts: bool) -> Viewed {
     let mut now_ms = START_MS;
     let moment = |now_ms| Moment {
         timestamp_ms: skew_ms.map(|skew_ms| now_ms + skew_ms),
@@ -117,7 +117,7 @@ fn view(turns: &[Turn], skew_ms: Option<i64>, restarts: bool) -> Viewed {
     let mut session = Session::begin(&check(&Action::Play { from: 3.0 }, at), at).expect("a play");
     session.apply(&check(&Action::Playing, at), at);
     let mut waiting = false;
-    for Turn { action, after_ms, restart } in turns {
+    for ViewerStep { action, after_ms, restart } in turns {
         now_ms += after_ms;
         session.apply(&check(action, moment(now_ms)), moment(now_ms));
         waiting = match action {
@@ -168,7 +168,7 @@ proptest! {
 
     #[test]
     fn a_viewer_who_stays_notices_no_restart_of_a_server(
-        turns in prop::collection::vec(turn(), 0..80),
+        turns in prop::collection::vec(viewer_step(), 0..80),
         skew_ms in prop::option::of(-100_000_000_i64..100_000_000),
     ) {
         let both = [true, false].map(|restarts| totals(view(&turns, skew_ms, restarts)));

@@ -9,7 +9,7 @@ use metrics_core::key::SessionId;
 use metrics_core::{EventError, PlayerEvent};
 use metrics_testing::Faults;
 
-use crate::support::{Site, faulty_server, join, look_round, segments, soon};
+use crate::support::{Site, faulty_server, join, segments, soon, wait_for_checkpoint};
 
 #[tokio::test(start_paused = true)]
 async fn events_wait_for_an_unavailable_store() {
@@ -136,6 +136,6 @@ async fn room_is_made_when_events_become_durable() {
     soon(metrics.ready()).await;
     soon(last.unwrap().durable()).await.unwrap();
     assert_eq!(site.stored(&key, "a").await.unwrap().counters.failures, 200_000);
-    look_round().await;
+    wait_for_checkpoint().await;
     soon(metrics.ready()).await;
 }

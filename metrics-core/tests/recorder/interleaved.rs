@@ -6,7 +6,7 @@ use metrics_core::event::Action;
 use metrics_core::{Metrics, PlayerEvent};
 use tokio::task::JoinSet;
 
-use crate::support::{Site, join, joining, look_round, segments, soon, two_servers};
+use crate::support::{Site, join, joining, segments, soon, two_servers, wait_for_checkpoint};
 
 #[tokio::test(start_paused = true)]
 async fn batches_that_go_round_many_servers_are_all_counted() {
@@ -116,16 +116,16 @@ async fn a_connection_that_is_given_up_late_takes_nothing_back() {
         let last_received = site.clock.moment();
         site.clock.pass(5.0);
         let new = join(&there, &key, "a").await;
-        look_round().await;
+        wait_for_checkpoint().await;
         site.clock.pass(10.0);
         let new = Some(new).filter(|_| stays);
         for _ in 0..4 {
-            look_round().await;
+            wait_for_checkpoint().await;
             site.clock.pass(15.0);
         }
         soon(old.lose(last_received).durable()).await.unwrap();
         site.clock.pass(10.0);
-        look_round().await;
+        wait_for_checkpoint().await;
         drop(new);
         soon(there.stop()).await;
         assert_eq!(site.segments(&key, "a").await, [(0.0, expected)], "stays: {stays}");

@@ -186,7 +186,7 @@ async fn fields_that_no_store_must_be_given_are_refused() {
         let name = format!("{:x?}", video.digest(&key));
         Join::new(key.clone(), name, video)
     };
-    let saying = |data| joining(&key, "c").session_data(data);
+    let with_data = |data| joining(&key, "c").session_data(data);
     let cases = [
         (labelled("a\0b"), Some("`identifier` must not hold the character U+0000")),
         (labelled("\\u0000\u{1}"), None),
@@ -196,11 +196,11 @@ async fn fields_that_no_store_must_be_given_are_refused() {
         (described(nested(64)), None),
         (described(nested(65)), Some("`metadata` is nested more than 64 deep")),
         (described(nested(2_000)), Some("`metadata` is nested more than 64 deep")),
-        (saying(text("a\0")), Some("`session_data` must not hold the character U+0000")),
-        (saying(name("\\\0")), Some("`session_data` must not hold the character U+0000")),
-        (saying(name("\\\\u0000")), None),
-        (saying(nested(64)), None),
-        (saying(nested(65)), Some("`session_data` is nested more than 64 deep")),
+        (with_data(text("a\0")), Some("`session_data` must not hold the character U+0000")),
+        (with_data(name("\\\0")), Some("`session_data` must not hold the character U+0000")),
+        (with_data(name("\\\\u0000")), None),
+        (with_data(nested(64)), None),
+        (with_data(nested(65)), Some("`session_data` is nested more than 64 deep")),
         // An id is not stored, only a digest of it.
         (joining(&key, "\0"), None),
     ];

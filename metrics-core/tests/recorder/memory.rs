@@ -10,7 +10,7 @@ use metrics_core::{ApiKey, EventError, JoinError, Metrics, PlayerEvent};
 use metrics_testing::Faults;
 use serde_json::json;
 
-use crate::support::{Site, joining, look_round, soon};
+use crate::support::{Site, joining, soon, wait_for_checkpoint};
 
 /// Enough for a hundred sessions, more or less.
 const BUDGET: usize = 1024 * 1024;
@@ -61,7 +61,7 @@ async fn waiting_events_are_bounded_in_bytes_and_all_are_written() {
 
     failures.store(0, Relaxed);
     soon(metrics.ready()).await;
-    look_round().await;
+    wait_for_checkpoint().await;
     // Durable sessions make room for others.
     let more = fill(&metrics, &key, taken).await;
     assert!(0 < more);

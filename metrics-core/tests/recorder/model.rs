@@ -75,7 +75,7 @@ async fn run(backend: Backend, failing: usize, seed: u64) {
         for _ in 0..STEPS {
             step(&mut world, &mut random).await;
         }
-        world.settle().await;
+        world.wait_until_idle().await;
         world.check(&format!("seed {seed}, check {check}")).await;
     }
 }
@@ -88,12 +88,12 @@ async fn step(world: &mut World, random: &mut StdRng) {
             for _ in 0..random.random_range(1..6) {
                 let viewer = random.random_range(0..world.viewers.len());
                 use_client(world, random, viewer, server).await;
-                some_turns(random).await;
+                run_other_tasks(random).await;
             }
         }
         14 | 15 => world.viewers[viewer].disconnect(),
         16 => world.viewers[viewer].leave(),
-        17 => world.viewers[viewer].bury_ghosts(),
+        17 => world.viewers[viewer].close_lost(),
         18 => world.viewers[viewer].durable().await,
         19 => world.everything_is_durable().await,
         20..=25 => world.pass(random.random_range(2..30)).await,
@@ -106,7 +106,7 @@ async fn step(world: &mut World, random: &mut StdRng) {
 }
 
 /// Gives servers a random amount of time to write.
-async fn some_turns(random: &mut StdRng) {
+async fn run_other_tasks(random: &mut StdRng) {
     if random.random_bool(0.2) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

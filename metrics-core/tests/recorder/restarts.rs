@@ -3,7 +3,7 @@
 use metrics_core::{ApiKey, Metrics, PlayerEvent, Selection, Viewing};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{Site, join, look_round, one_server, soon};
+use crate::support::{Site, join, one_server, soon, wait_for_checkpoint};
 
 /// One run of a server, until it is killed.
 struct Run {
@@ -90,7 +90,7 @@ fn a_crash_loses_at_most_the_playback_since_the_checkpoint() {
     let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     site.clock.pass(15.0);
-    run.runtime.block_on(look_round());
+    run.runtime.block_on(wait_for_checkpoint());
     site.clock.pass(10.0);
     run.kill([viewing]);
 
@@ -103,7 +103,7 @@ fn a_lone_pause_after_a_crash_makes_the_open_segment_exact() {
     let (site, run, key, viewing) = Run::begin();
     run.apply(&viewing, PlayerEvent::play(0.0));
     site.clock.pass(15.0);
-    run.runtime.block_on(look_round());
+    run.runtime.block_on(wait_for_checkpoint());
     site.clock.pass(6.0);
     run.kill([viewing]);
 

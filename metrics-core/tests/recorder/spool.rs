@@ -12,7 +12,7 @@ use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics, PlayerEvent};
 use metrics_testing::{Faults, KillSwitch};
 
-use crate::support::{Site, join, look_round, segments, soon};
+use crate::support::{Site, join, segments, soon, wait_for_checkpoint};
 
 /// The time limit of a stop.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ async fn spilled_sessions_are_recovered_at_the_next_start() {
     drop(new.submit(&PlayerEvent::new(Action::PlaybackFailure)).unwrap());
     for _ in 0..20 {
         site.clock.pass(10.0);
-        look_round().await;
+        wait_for_checkpoint().await;
     }
     drop((old, new, idle));
     let left = soon(server.metrics.stop_within(LIMIT, &spool(&site))).await;

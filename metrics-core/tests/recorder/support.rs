@@ -122,6 +122,6 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Waits until the writer has checked every session once, as it does in each `CHECKPOINT`.
-pub(crate) async fn look_round() {
+pub(crate) async fn wait_for_checkpoint() {
     tokio::time::sleep(metrics_core::recorder::CHECKPOINT + Duration::from_secs(1)).await;
 }

@@ -11,7 +11,7 @@ use metrics_core::store::Error;
 use metrics_core::{Metrics, PlayerEvent, Selection};
 use metrics_testing::{Call, Intercept, Intercepted, Method, WallClock};
 
-use crate::support::{START_MS, Site, join, look_round, one_server, soon};
+use crate::support::{START_MS, Site, join, one_server, soon, wait_for_checkpoint};
 
 /// A server whose time of day is not the one that passes.
 async fn stepping(site: &Site) -> (Metrics, WallClock) {
@@ -34,7 +34,7 @@ async fn a_time_of_day_that_is_set_while_something_plays_changes_no_figure() {
         viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
         passed.pass(5.0);
         site.clock.pass(5.0 + step);
-        look_round().await;
+        wait_for_checkpoint().await;
         assert_eq!(site.segments(&key, "a").await, [(0.0, 5.0)], "step {step}");
         passed.pass(3.0);
         site.clock.pass(3.0);
@@ -70,7 +70,7 @@ async fn a_viewer_who_slept_for_eight_hours_did_not_watch_for_eight_hours() {
         site.clock.pass(60.0);
         soon(viewing.lose(last_received).durable()).await.unwrap();
         site.clock.pass_ms(NIGHT_MS);
-        look_round().await;
+        wait_for_checkpoint().await;
         let viewing = join(&metrics, &key, "a").await;
         site.clock.pass(5.0);
         soon(viewing.leave().durable()).await.unwrap();
@@ -90,7 +90,7 @@ async fn a_page_that_slept_and_sends_batches_did_not_watch_for_eight_hours() {
     visit(PlayerEvent::play(0.0)).await;
     for _ in 0..9 {
         site.clock.pass(3_600.0);
-        look_round().await;
+        wait_for_checkpoint().await;
     }
     visit(PlayerEvent::play(30.0)).await;
     site.clock.pass(4.0);
@@ -105,10 +105,10 @@ async fn a_page_that_only_gives_heartbeats_after_the_end_does_not_watch() {
     viewing.apply(PlayerEvent::play(50.0).with_duration(60.0)).await.unwrap();
     let watching = async || metrics.watching(&Selection::default()).await.unwrap();
     site.clock.pass(65.0);
-    look_round().await;
+    wait_for_checkpoint().await;
     assert_eq!(watching().await, 1);
     site.clock.pass(3_600.0);
-    look_round().await;
+    wait_for_checkpoint().await;
     assert_eq!(watching().await, 0);
     assert_eq!(site.segments(&key, "a").await, [(50.0, 60.0)]);
     // A pause that comes after all says better.
@@ -134,10 +134,10 @@ async fn a_viewer_whose_batches_give_signs_of_life_is_gone_a_minute_after_the_la
         visit(PlayerEvent::new(metrics_core::Action::Other { name })).await;
         assert_eq!(site.segments(&key, "a").await, [(0.0, 15.0)]);
         site.clock.pass(59.0);
-        look_round().await;
+        wait_for_checkpoint().await;
         assert_eq!(watching().await, 1);
         site.clock.pass(2.0);
-        look_round().await;
+        wait_for_checkpoint().await;
         assert_eq!(watching().await, u64::from(!sends_heartbeats));
         assert_eq!(site.segments(&key, "a").await, [(0.0, 15.0)]);
     }

@@ -42,8 +42,8 @@ async fn a_key_that_has_all_its_videos_gets_no_more() {
         assert_eq!(play(&metrics, &one, &format!("first of {video}"), video).await, Ok(()));
     }
     assert_eq!(play(&metrics, &one, "too many", 3).await, TOO_MANY);
-    let said = TOO_MANY.unwrap_err().to_string();
-    assert_eq!(said, "the key has 3 videos, its limit: sessions of further videos are refused");
+    let message = TOO_MANY.unwrap_err().to_string();
+    assert_eq!(message, "the key has 3 videos, its limit: sessions of further videos are refused");
     // New videos stay refused, here and at another server; sessions of existing videos go on.
     let other = server(&site).await;
     for metrics in [&metrics, &other] {

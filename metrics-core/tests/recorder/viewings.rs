@@ -7,7 +7,7 @@ use metrics_core::store::Store as _;
 use metrics_core::{EventError, PlayerEvent, Selection, Timeframe};
 use serde_json::json;
 
-use crate::support::{Site, join, joining, look_round, one_server, segments, soon};
+use crate::support::{Site, join, joining, one_server, segments, soon, wait_for_checkpoint};
 
 #[tokio::test(start_paused = true)]
 async fn an_acknowledged_event_is_in_the_file() {
@@ -113,7 +113,7 @@ async fn an_open_segment_never_runs_past_the_end_of_the_video() {
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(50.0).with_duration(60.0)).await.unwrap();
     site.clock.pass(3_600.0);
-    look_round().await;
+    wait_for_checkpoint().await;
     assert_eq!(site.segments(&key, "a").await, [(50.0, 60.0)]);
     drop(viewing);
     soon(metrics.stop()).await;
@@ -160,7 +160,7 @@ async fn an_open_segment_is_stored_as_far_as_it_has_run() {
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     for ran in 1..=3 {
         site.clock.pass(15.0);
-        look_round().await;
+        wait_for_checkpoint().await;
         assert_eq!(site.segments(&key, "a").await, [(0.0, 15.0 * f64::from(ran))]);
     }
     viewing.apply(PlayerEvent::pause(44.5)).await.unwrap();
@@ -253,7 +253,7 @@ async fn a_viewer_who_sends_only_batches_is_not_lost_between_them() {
     };
     send(PlayerEvent::play(0.0).with_duration(600.0)).await;
     site.clock.pass(300.0);
-    look_round().await;
+    wait_for_checkpoint().await;
     assert_eq!(metrics.watching(&Selection::default()).await.unwrap(), 1);
     send(PlayerEvent::pause(299.0)).await;
     assert_eq!(site.segments(&key, "a").await, [(0.0, 299.0)]);
@@ -266,7 +266,7 @@ async fn a_viewer_of_a_single_batch_stops_watching_with_the_video() {
     viewing.apply(PlayerEvent::play(0.0).with_duration(20.0)).await.unwrap();
     drop(viewing);
     site.clock.pass(21.0);
-    look_round().await;
+    wait_for_checkpoint().await;
     assert_eq!(metrics.watching(&Selection::default()).await.unwrap(), 0);
 }
 
@@ -280,7 +280,7 @@ async fn a_session_is_evicted_a_while_after_its_viewer_is_gone() {
         viewing.apply(PlayerEvent::pause(1.0)).await.unwrap();
         drop(viewing);
         site.clock.pass(absence);
-        look_round().await;
+        wait_for_checkpoint().await;
 
         let viewing = join(&metrics, &key, "a").await;
         viewing.apply(PlayerEvent::new(Action::Playing)).await.unwrap();

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use sessions::{DAY_MS, START_MS, commit, contents, fill, fill_keys, young_ms};
-use ways::{Flaky, Ill, TooLong};
+use ways::{FailsAfter, Flaky, TooLong};
 
 /// An empty database of the first store, and of the second.
 async fn databases(from: Backend, to: Backend) -> [(Arc<dyn Store>, Database); 2] {
@@ -150,8 +150,8 @@ async fn a_store_that_stays_unavailable_is_given_up_and_the_copy_goes_on_later()
     for calls in [0, 1, 5, 9, 40] {
         for (from_calls, to_calls) in [(calls, usize::MAX), (usize::MAX, calls)] {
             let (from, to) = (
-                intercepted(&from, Ill::unavailable_after(from_calls)),
-                intercepted(&to, Ill::unavailable_after(to_calls)),
+                intercepted(&from, FailsAfter::unavailable_after(from_calls)),
+                intercepted(&to, FailsAfter::unavailable_after(to_calls)),
             );
             let began = Instant::now();
             match refusal(&from, &to).await {
@@ -170,7 +170,7 @@ async fn a_store_that_refuses_gets_no_second_request() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 10).await;
     let began = Instant::now();
-    let broken = intercepted(&to, Ill::refusing_after(3));
+    let broken = intercepted(&to, FailsAfter::refusing_after(3));
     let err = refusal(&*from, &broken).await;
     assert!(matches!(err, CopyError::Write(_)), "{err:?}");
     assert_eq!(began.elapsed(), Duration::ZERO);

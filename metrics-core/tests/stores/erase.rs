@@ -191,7 +191,7 @@ async fn an_id_that_another_instance_remembers_names_no_other_video(backend: Bac
 
 /// Runs a task before each call of a store, with the call's number.
 #[derive(Clone)]
-struct Meanwhile {
+struct BeforeEachCall {
     calls: Arc<AtomicUsize>,
     store: Arc<dyn Store>,
     before: Before,
@@ -200,14 +200,14 @@ struct Meanwhile {
 type Before = Arc<dyn Fn(Method, usize, Arc<dyn Store>) -> Doing + Send + Sync>;
 type Doing = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl std::fmt::Debug for Meanwhile {
+impl std::fmt::Debug for BeforeEachCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Meanwhile").finish_non_exhaustive()
     }
 }
 
 #[async_trait]
-impl Intercept for Meanwhile {
+impl Intercept for BeforeEachCall {
     async fn intercept<T: Send + 'static>(
         &self,
         method: Method,
@@ -219,12 +219,12 @@ impl Intercept for Meanwhile {
     }
 }
 
-fn meanwhile(
+fn before_each_call(
     site: &Site,
     before: impl Fn(Method, usize, Arc<dyn Store>) -> Doing + Send + Sync + 'static,
-) -> Intercepted<Meanwhile> {
+) -> Intercepted<BeforeEachCall> {
     let store = Arc::clone(&site.store);
-    let intercept = Meanwhile { calls: Arc::default(), store, before: Arc::new(before) };
+    let intercept = BeforeEachCall { calls: Arc::default(), store, before: Arc::new(before) };
     Intercepted::by(intercept, Arc::clone(&site.store))
 }
 
@@ -240,7 +240,7 @@ async fn a_session_that_is_opened_again_meanwhile_is_erased(backend: Backend) {
     for at in 0..12 {
         commit(&*site.store, &site, "a", "intro").await;
         close(&*site.store).await;
-        let store = meanwhile(&site, move |_, number, store| {
+        let store = before_each_call(&site, move |_, number, store| {
             Box::pin(async move {
                 if number == at {
                     upkeep::load(&*store, &[id]).await.unwrap();
@@ -262,7 +262,7 @@ async fn a_count_beside_a_merge_counts_each_session_once(backend: Backend) {
     }
     let video = site.store.snapshot().await.unwrap();
     let video = { video }.videos(&VideoScope::default(), None, 1).await.unwrap()[0].id;
-    let store = meanwhile(&site, move |method, _, store| {
+    let store = before_each_call(&site, move |method, _, store| {
         Box::pin(async move {
             if method == Method::Read {
                 upkeep::merge(&*store, vec![video]).await.unwrap();
@@ -305,7 +305,7 @@ async fn sessions_dated_ahead_are_erased_and_new_ones_are_not_chased(backend: Ba
     commit(&*site.store, &site, "now", "intro").await;
     site.clock.pass(10.0);
     let joining = Arc::clone(&site);
-    let store = meanwhile(&site, move |method, number, store| {
+    let store = before_each_call(&site, move |method, number, store| {
         let site = Arc::clone(&joining);
         Box::pin(async move {
             if method == Method::Snapshot {

@@ -61,7 +61,7 @@ const COMPUTATIONS_MAX: u32 = 32;
 ///
 /// All tests of the process share the threads of [`compute`], and the paused clock jumps while a turn waits for one. So
 /// this queues behind the computation of the turn, once for each that it may take.
-async fn settle() {
+async fn run_due_tasks() {
     for _ in 0..COMPUTATIONS_MAX {
         sleep(Duration::from_secs(1) / COMPUTATIONS_MAX).await;
         elsewhere(async { compute(|| ()).await.unwrap() }).await;
@@ -71,7 +71,7 @@ async fn settle() {
 /// Advances time by an hour in one step, so that frequent tasks run only once.
 async fn hour() {
     advance(Duration::from_secs(3_600)).await;
-    settle().await;
+    run_due_tasks().await;
 }
 
 on_every_store!(
@@ -93,7 +93,7 @@ async fn old_sessions_are_deleted_every_hour(backend: Backend) {
     metrics.stop().await;
     // The sessions are 100, 80, 60, 40 and 20 days old. The retention clock starts at the start of the last one.
     let metrics = site.server_keeping(Some("70 days"));
-    settle().await;
+    run_due_tasks().await;
     assert_eq!(site.sessions().await, 5);
     hour().await;
     assert_eq!(site.sessions().await, 4);
@@ -127,7 +127,7 @@ async fn a_clock_that_is_years_ahead_deletes_next_to_nothing(backend: Backend) {
     days_of_sessions(&site, 40).await;
     site.clock.pass(3_650.0 * DAY_SECONDS);
     let metrics = site.server_keeping(Some("30 days"));
-    settle().await;
+    run_due_tasks().await;
     assert_eq!(site.sessions().await, 40);
     // Sessions recorded with this clock do not advance the retention clock.
     site.watch(&metrics, "ahead").await;
@@ -146,7 +146,7 @@ async fn a_clock_that_is_years_ahead_deletes_next_to_nothing(backend: Backend) {
     // Correcting the clock deletes no session.
     site.clock.pass(-3_650.0 * DAY_SECONDS);
     let metrics = site.server_keeping(Some("30 days"));
-    settle().await;
+    run_due_tasks().await;
     hour().await;
     assert_eq!(site.sessions().await, after_an_hour - 2);
     metrics.stop().await;
@@ -156,13 +156,13 @@ async fn an_outage_of_months_is_made_up_for(backend: Backend) {
     let site = Site::new(backend).await;
     days_of_sessions(&site, 120).await;
     let metrics = site.server_keeping(Some("100 days"));
-    settle().await;
+    run_due_tasks().await;
     hour().await;
     assert_eq!(site.sessions().await, 100);
     metrics.stop().await;
     site.clock.pass(90.0 * DAY_SECONDS);
     let metrics = site.server_keeping(Some("100 days"));
-    settle().await;
+    run_due_tasks().await;
     hour().await;
     assert!(99 <= site.sessions().await);
     // The retention clock advances by six hours an hour, and time by one: 18 days for 90.
@@ -192,7 +192,7 @@ async fn an_instance_whose_clock_is_wrong_does_no_harm(backend: Backend) {
     let right = site.server_keeping(Some("50 days"));
     let builder = Metrics::builder(Arc::clone(&site.store)).clock(wrong.reader());
     let other = builder.retention("50 days".parse::<Span>().unwrap()).start();
-    settle().await;
+    run_due_tasks().await;
     for _ in 0..48 {
         for clock in [&site.clock, &wrong] {
             clock.pass(3_600.0);
@@ -240,7 +240,7 @@ async fn a_session_of_today_is_kept_under_every_retention() {
     metrics.stop().await;
     site.clock.pass(60.0);
     let _metrics = site.server_keeping(Some("0 days"));
-    settle().await;
+    run_due_tasks().await;
     hour().await;
     assert_eq!(site.sessions().await, 4);
     site.clock.pass(0.2 * DAY_SECONDS);
@@ -255,7 +255,7 @@ async fn a_turn_deletes_a_quarter_and_the_next_ones_the_others() {
     days_of_sessions(&site, 9).await;
     let span: Span = "1 day".parse().unwrap();
     let metrics = site.server_keeping(Some("1 day"));
-    settle().await;
+    run_due_tasks().await;
     let due = retention::due(&*site.store, span, site.clock.now()).await.unwrap().unwrap();
     assert_eq!((due.sessions.sessions, due.total, due.at_most()), (8, 9, 2));
     assert_eq!(due.sessions.first_start_ms, Some(1_700_000_000_000));
@@ -291,7 +291,7 @@ async fn many_instances_have_one_turn_an_hour(backend: Backend) {
     for _ in 0..4 {
         instances.push(site.server_keeping(Some("400 days")));
         advance(Duration::from_secs(600)).await;
-        settle().await;
+        run_due_tasks().await;
     }
     for _ in 0..HOURS {
         hour().await;
@@ -345,7 +345,7 @@ async fn a_deletion_that_failed_is_made_an_hour_later() {
     metrics.stop().await;
     site.clock.pass(60.0);
     let _metrics = site.server_keeping_in(Arc::new(store), Some("30 days"));
-    settle().await;
+    run_due_tasks().await;
     failing.store(true, Relaxed);
     hour().await;
     assert_eq!(site.sessions().await, 4);

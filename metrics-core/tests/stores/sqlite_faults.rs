@@ -77,7 +77,7 @@ async fn wait_for_store(metrics: &Metrics, key: &ApiKey, session: &str) -> metri
     let viewing = viewing.unwrap();
     let mut played = viewing.submit(&PlayerEvent::play(0.0)).unwrap();
     let mut paused = viewing.submit(&PlayerEvent::pause(5.0)).unwrap();
-    let away = async {
+    let unavailable = async {
         while metrics.stats().unavailable_since.is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -86,15 +86,15 @@ async fn wait_for_store(metrics: &Metrics, key: &ApiKey, session: &str) -> metri
         biased;
         done = played.durable() => panic!("nothing can be stored, and it is {done:?}"),
         done = paused.durable() => panic!("nothing can be stored, and it is {done:?}"),
-        done = tokio::time::timeout(WAIT, away) => done.unwrap(),
+        done = tokio::time::timeout(WAIT, unavailable) => done.unwrap(),
     }
     viewing
 }
 
 #[track_caller]
-fn expect(told: impl AsRef<str>, text: &str) {
-    let told = told.as_ref();
-    assert!(told.contains(text), "{told}");
+fn expect(message: impl AsRef<str>, text: &str) {
+    let message = message.as_ref();
+    assert!(message.contains(text), "{message}");
 }
 
 /// The error message of a file that cannot be opened. The file must stay as it is.

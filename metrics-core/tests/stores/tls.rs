@@ -101,8 +101,8 @@ async fn an_unreadable_certificate_refuses_only_connections_that_verify() {
     }
     assert_eq!(proxy.seen().borrow().plain, 0);
     let query = verified(Authority::new("a").file());
-    let told = refusal(&behind(&proxy, &database, SERVER, &query)).await;
-    assert!(told.contains("certificate"), "{told}");
+    let message = refusal(&behind(&proxy, &database, SERVER, &query)).await;
+    assert!(message.contains("certificate"), "{message}");
 }
 
 #[tokio::test]
@@ -286,26 +286,29 @@ async fn a_certificate_that_expires_meanwhile_costs_no_session() {
     let cut = "select pg_terminate_backend(pid, 10000) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid()";
     sql(&database).await.query(cut, &[]).await.unwrap();
-    let mut told = String::new();
+    let mut message = String::new();
     // The first commits report only cut connections, at most one commit per connection.
     for _ in 0..TimescaleOptions::default().connections {
-        told = failure(&store.commit([write(&key, "session", 1)].into()).await.unwrap_err());
-        if told.contains("certificate") {
+        message = failure(&store.commit([write(&key, "session", 1)].into()).await.unwrap_err());
+        if message.contains("certificate") {
             break;
         }
     }
-    assert_eq!(told, "TimescaleDB is unavailable: the server's certificate has expired: renew it");
+    assert_eq!(
+        message,
+        "TimescaleDB is unavailable: the server's certificate has expired: renew it"
+    );
     proxy.answer(Answer::Yes(good));
     assert_eq!(store.commit([write(&key, "session", 1)].into()).await.unwrap(), [Outcome::Written]);
 }
 
 /// A role that logs in with a password, and owns the database; `drop` removes the role.
-struct Asked {
+struct PasswordRole {
     admin: Sql,
     name: String,
 }
 
-impl Asked {
+impl PasswordRole {
     async fn of(database: &Database) -> Self {
         let admin = sql(database).await;
         let on: String = admin.query_one("show ssl", &[]).await.unwrap().get(0);
@@ -342,7 +345,7 @@ impl Asked {
 #[tokio::test]
 async fn a_password_is_given_over_the_tls_of_the_server_itself() {
     let database = Database::new(Backend::Postgres).await;
-    let role = Asked::of(&database).await;
+    let role = PasswordRole::of(&database).await;
     let certificate: String =
         role.admin.query_one("select pg_read_file('server.crt')", &[]).await.unwrap().get(0);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -370,7 +373,7 @@ async fn a_password_is_given_to_a_server_behind_its_tls_unless_that_must_be_its_
     let authority = Authority::new("a");
     let (proxy, database) =
         answering(Answer::Yes(authority.issue_certificate(&[SERVER], VALID))).await;
-    let role = Asked::of(&database).await;
+    let role = PasswordRole::of(&database).await;
     let url = behind(&proxy, &database, SERVER, &verified(authority.file()));
     let url = url.replace("postgres:secret", &format!("{}:secret", role.name));
     drop(check(&url).await);

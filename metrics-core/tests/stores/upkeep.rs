@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Updates which sessions are open, closed or final, and checks that each could become that.
-    async fn see(&mut self, may_become: impl Fn(&Viewed, State) -> bool) -> u64 {
+    async fn update(&mut self, may_become: impl Fn(&Viewed, State) -> bool) -> u64 {
         let mut changed = 0;
         for it in self.sessions.iter_mut().filter(|it| it.state != State::Final) {
             let found = self.store.load(&[it.id]).await.unwrap().remove(0);
@@ -226,7 +226,7 @@ impl World {
         let (videos, closed) = upkeep::close(&self.store, quiet_since, limit).await.unwrap();
         assert_eq!(closed, quiet.min(limit.into()));
         assert_eq!(videos.is_empty(), closed == 0);
-        let seen = self.see(|it, state| is_quiet(it) && state == State::Closed).await;
+        let seen = self.update(|it, state| is_quiet(it) && state == State::Closed).await;
         assert_eq!(seen, closed);
     }
 
@@ -236,7 +236,7 @@ impl World {
         let merged = upkeep::merge(&self.store, videos).await.unwrap();
         let after = self.summaries().await.len() as u64;
         assert!(merged == 0 && after == before || merged != 0 && after < before);
-        self.see(|_, _| false).await;
+        self.update(|_, _| false).await;
     }
 
     async fn summaries(&self) -> Vec<metrics_core::store::BlockSummary> {
@@ -251,7 +251,7 @@ impl World {
         let live = self.live(id);
         assert_eq!(loaded.map(|it| it.stored), live.map(|it| it.stored.clone()));
         let opened = |it: &Viewed, state| it.id == id && state == State::Open { is_watched: false };
-        self.see(opened).await;
+        self.update(opened).await;
     }
 
     async fn finalize(&mut self, silent_since: DateTime<Utc>, limit: u32) {
@@ -262,7 +262,7 @@ impl World {
         let silent = self.count(is_silent);
         let finalized = self.store.finalize(silent_since, limit).await.unwrap();
         assert_eq!(finalized, silent.min(limit.into()));
-        let seen = self.see(|it, state| is_silent(it) && state == State::Final).await;
+        let seen = self.update(|it, state| is_silent(it) && state == State::Final).await;
         assert_eq!(seen, finalized);
     }
 
@@ -271,7 +271,7 @@ impl World {
         let old = self.count(|it| it.stored.started_at_ms < start_ms);
         assert_eq!(upkeep::delete_before(&self.store, start_ms).await.unwrap(), old);
         self.sessions.retain(|it| start_ms <= it.stored.started_at_ms);
-        self.see(|_, _| false).await;
+        self.update(|_, _| false).await;
     }
 
     async fn import(&mut self, first: u8, count: u8) {
@@ -301,7 +301,7 @@ impl World {
         let sessions = file.len() as u64;
         let inserted = insert(&self.store, file).await.unwrap();
         assert_eq!((inserted.added, inserted.already_there), (missing, sessions - missing));
-        self.see(|_, _| false).await;
+        self.update(|_, _| false).await;
     }
 
     /// Compares every report with that of the list.

@@ -134,25 +134,25 @@ async fn a_client_that_waits_is_told_when_it_is_late() {
 async fn a_caller_who_does_not_read_leaves_memory_to_others() {
     let answers = Answers::within(Budget::new(10_000_000));
     let flow = |last| Flow::Network(Some([192, 0, 2, last].into()));
-    let ask = async |flow| answers.admit(flow).await?.body(numbers(1_000_000, 900_000)).await;
+    let send = async |flow| answers.admit(flow).await?.body(numbers(1_000_000, 900_000)).await;
     let mut unread = Vec::new();
-    while let Ok(body) = ask(flow(1)).await {
+    while let Ok(body) = send(flow(1)).await {
         unread.push(body);
     }
     assert_eq!(unread.len(), 5);
-    drop(ask(flow(2)).await.unwrap());
+    drop(send(flow(2)).await.unwrap());
     // A flow keeps its budget as long as one of its answers exists.
     unread.drain(..4);
     for last in 3..100 {
-        drop(ask(flow(last)).await.unwrap());
+        drop(send(flow(last)).await.unwrap());
     }
     assert!(answers.flows.lock().unwrap().len() < 20);
     let more: Vec<_> = [
-        ask(flow(1)).await,
-        ask(flow(1)).await,
-        ask(flow(1)).await,
-        ask(flow(1)).await,
-        ask(flow(1)).await,
+        send(flow(1)).await,
+        send(flow(1)).await,
+        send(flow(1)).await,
+        send(flow(1)).await,
+        send(flow(1)).await,
     ]
     .into();
     assert_eq!(more.iter().filter(|body| body.is_ok()).count(), 4);

@@ -56,7 +56,7 @@ async fn shared() -> TestServer {
     server
 }
 
-async fn ask(http: Http, who: &str) -> Answer {
+async fn send(http: Http, who: &str) -> Answer {
     http.header("x-who", who).send().await
 }
 
@@ -71,7 +71,7 @@ async fn seconds(server: &TestServer, who: &str, key: Option<&str>) -> Result<f6
     let files = ["export/plays", "export/engagement", "export/sources", "export/sessions"];
     for report in ["plays", "views", "engagement", "sources", "watching"].into_iter().chain(files) {
         let http = server.http("POST", &format!("/api/v1/{report}")).json(&query);
-        let answer = ask(http, who).await;
+        let answer = send(http, who).await;
         statuses.push(answer.status);
         if report == "plays" && answer.status == 200 {
             seconds = answer.json()["views"][0]["total_view_time"].as_f64();
@@ -105,15 +105,15 @@ async fn a_tenant_sees_sessions_of_its_own_keys_only() {
 async fn a_tenant_exports_sessions_of_its_own_keys_only() {
     let server = shared().await;
     let export = async |who: &str| {
-        ask(server.http("GET", "/api/v1/export/sessions?format=ndjson"), who).await
+        send(server.http("GET", "/api/v1/export/sessions?format=ndjson"), who).await
     };
     for (who, keys) in [("root", &[ALSO_OURS, OURS, THEIRS][..]), ("one", &[OURS])] {
         let answer = export(who).await;
         assert_eq!(answer.status, 200, "{who}");
         let body = String::from_utf8_lossy(&answer.body).into_owned();
-        let told = [ALSO_OURS, OURS, THEIRS].into_iter();
-        let told: Vec<_> = told.filter(|key| body.contains(&format!("\"{key}\""))).collect();
-        assert_eq!(told, keys, "{who}");
+        let shown = [ALSO_OURS, OURS, THEIRS].into_iter();
+        let shown: Vec<_> = shown.filter(|key| body.contains(&format!("\"{key}\""))).collect();
+        assert_eq!(shown, keys, "{who}");
     }
     for (who, status) in [("two", 400), ("none", 403), ("somebody", 403)] {
         assert_eq!(export(who).await.status, status, "{who}");
@@ -127,18 +127,18 @@ async fn a_query_string_is_narrowed_as_a_body_is() {
         let query = format!(r#"%7B%22key%22:%22{key}%22%7D"#);
         format!("/api/v1/plays?identifier=intro&query={query}")
     };
-    let views = ask(server.http("GET", "/api/v1/plays?identifier=intro"), "one").await.json();
+    let views = send(server.http("GET", "/api/v1/plays?identifier=intro"), "one").await.json();
     assert_eq!(views["views"][0]["total_view_time"], 1.0);
-    assert_eq!(ask(server.http("GET", &target(THEIRS)), "one").await.status, 403);
+    assert_eq!(send(server.http("GET", &target(THEIRS)), "one").await.status, 403);
     // The body wins over the query string, and neither exceeds the keys of the decision.
     let body = json!({ "query": { "key": THEIRS } });
     let http = server.http("POST", "/api/v1/plays?identifier=intro").json(&body);
-    assert_eq!(ask(http, "one").await.status, 403);
+    assert_eq!(send(http, "one").await.status, 403);
 }
 
 /// The keys that `who` can list.
 async fn listed(server: &TestServer, who: &str) -> Vec<String> {
-    let answer = ask(server.http("GET", "/api/v1/keys"), who).await;
+    let answer = send(server.http("GET", "/api/v1/keys"), who).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let keys = answer.json()["keys"].as_array().unwrap().clone();
     keys.iter().map(|key| key["key"].as_str().unwrap().to_owned()).collect()
@@ -153,7 +153,7 @@ async fn a_tenant_manages_its_own_keys_only() {
     assert_eq!(listed(&server, "root").await.len(), 4);
 
     let create = async |who: &str, body: Value| {
-        ask(server.http("POST", "/api/v1/keys").json(&body), who).await.status
+        send(server.http("POST", "/api/v1/keys").json(&body), who).await.status
     };
     assert_eq!(create("one", json!({})).await, 403);
     assert_eq!(create("one", json!({ "key": "new" })).await, 403);
@@ -163,7 +163,7 @@ async fn a_tenant_manages_its_own_keys_only() {
     assert_eq!(create("root", json!({ "key": "new" })).await, 201);
 
     let revoke = async |who: &str, key: &str| {
-        ask(server.http("DELETE", &format!("/api/v1/keys/{key}")), who).await.status
+        send(server.http("DELETE", &format!("/api/v1/keys/{key}")), who).await.status
     };
     assert_eq!(revoke("one", THEIRS).await, 404);
     assert_eq!(revoke("one", "ours%2B%2F%3D%3D").await, 200);
@@ -176,7 +176,7 @@ async fn a_tenant_sets_no_limits_and_restores_no_key() {
     let server = shared().await;
     let patch = async |who: &str, members: Value| {
         let path = "/api/v1/keys/ours+%2F==";
-        ask(server.http("PATCH", path).json(&members), who).await.status
+        send(server.http("PATCH", path).json(&members), who).await.status
     };
     assert_eq!(patch("one", json!({ "name": "Ours", "revoked": true })).await, 200);
     for refused in [
@@ -188,8 +188,8 @@ async fn a_tenant_sets_no_limits_and_restores_no_key() {
         assert_eq!(patch("one", refused.clone()).await, 403, "{refused}");
     }
     let create = json!({ "key": OURS, "limits": { "videos": 9 } });
-    assert_eq!(ask(server.http("POST", "/api/v1/keys").json(&create), "one").await.status, 403);
-    let listed = ask(server.http("GET", "/api/v1/keys"), "one").await.json();
+    assert_eq!(send(server.http("POST", "/api/v1/keys").json(&create), "one").await.status, 403);
+    let listed = send(server.http("GET", "/api/v1/keys"), "one").await.json();
     assert_eq!(listed["keys"][0]["settings"], json!({ "name": "Ours" }));
     assert_eq!(patch("root", json!({ "limits": { "videos": 9 }, "revoked": false })).await, 200);
 }
@@ -198,15 +198,15 @@ async fn a_tenant_sets_no_limits_and_restores_no_key() {
 async fn the_page_and_the_stats_show_a_tenant_nothing_of_others() {
     let server = shared().await;
     let page = async |who: &str| {
-        let answer = ask(server.http("GET", "/"), who).await;
+        let answer = send(server.http("GET", "/"), who).await;
         assert_eq!(answer.status, 200);
         String::from_utf8(answer.body).unwrap()
     };
     assert!(page("root").await.contains("holds 3 sessions"));
-    let told = page("one").await;
-    assert!(told.contains("The store is available.") && !told.contains("sessions."), "{told}");
-    assert_eq!(ask(server.http("GET", "/metrics"), "root").await.status, 200);
-    assert_eq!(ask(server.http("GET", "/metrics"), "one").await.status, 403);
+    let shown = page("one").await;
+    assert!(shown.contains("The store is available.") && !shown.contains("sessions."), "{shown}");
+    assert_eq!(send(server.http("GET", "/metrics"), "root").await.status, 200);
+    assert_eq!(send(server.http("GET", "/metrics"), "one").await.status, 403);
 }
 
 #[tokio::test]
@@ -253,18 +253,18 @@ async fn viewers_and_probes_need_no_decision() {
 
 /// An extension by which the application marks a request that it let through.
 #[derive(Clone, Copy)]
-struct Waved;
+struct Allowed;
 
 #[derive(Debug)]
-struct WhoIsWaved;
+struct AllowsMarked;
 
 #[async_trait::async_trait]
-impl Access for WhoIsWaved {
+impl Access for AllowsMarked {
     async fn decide(&self, request: &Parts, wanted: Purpose) -> Decision {
         let place = (request.method.as_str(), request.uri.path(), wanted);
-        match (request.extensions.get::<Waved>(), place) {
-            (Some(Waved), ("POST", "/a/api/v1/keys", Purpose::CreateKey)) => Decision::Allow,
-            (Some(Waved), ("GET", "/a/api/v1/keys", Purpose::ListKeys)) => pending().await,
+        match (request.extensions.get::<Allowed>(), place) {
+            (Some(Allowed), ("POST", "/a/api/v1/keys", Purpose::CreateKey)) => Decision::Allow,
+            (Some(Allowed), ("GET", "/a/api/v1/keys", Purpose::ListKeys)) => pending().await,
             _ => Decision::forbidden(),
         }
     }
@@ -273,11 +273,11 @@ impl Access for WhoIsWaved {
 #[tokio::test]
 async fn a_decision_sees_the_request_as_the_application_left_it() {
     let server = TestServer::new().await;
-    let settings = Settings::default().prefix("/a").access(WhoIsWaved);
+    let settings = Settings::default().prefix("/a").access(AllowsMarked);
     let service = Service::new(server.metrics.clone(), settings);
-    let status = async |method: &str, waved: bool| {
+    let status = async |method: &str, allowed: bool| {
         let request = Request::builder().method(method).uri("/a/api/v1/keys");
-        let request = if waved { request.extension(Waved) } else { request };
+        let request = if allowed { request.extension(Allowed) } else { request };
         let response = service.respond(request.body(Full::<bytes::Bytes>::default()).unwrap());
         response.await.status().as_u16()
     };

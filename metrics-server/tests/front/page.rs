@@ -112,18 +112,18 @@ async fn a_video_is_answered_in_ranges() {
     assert_eq!((whole.status, whole.header("accept-ranges")), (200, Some("bytes")));
     assert_eq!(whole.header("content-type"), Some("video/webm"));
     let length = whole.body.len();
-    for (asked, part) in [
+    for (requested, part) in [
         ("bytes=0-".to_owned(), 0..length),
         ("bytes=100-199".to_owned(), 100..200),
         (format!("bytes={}-", length - 1), length - 1..length),
         ("bytes=-500".to_owned(), length - 500..length),
     ] {
-        let answer = range(&server, &asked, None).await;
-        assert_eq!(answer.status, 206, "{asked}");
+        let answer = range(&server, &requested, None).await;
+        assert_eq!(answer.status, 206, "{requested}");
         let place = format!("bytes {}-{}/{length}", part.start, part.end - 1);
         assert_eq!(answer.header("content-range"), Some(&*place));
         assert_eq!(answer.header("content-length"), Some(&*part.len().to_string()));
-        assert!(answer.body == whole.body[part], "{asked}: other bytes");
+        assert!(answer.body == whole.body[part], "{requested}: other bytes");
     }
     let past = range(&server, &format!("bytes={length}-"), None).await;
     assert_eq!(past.status, 416);
@@ -137,9 +137,9 @@ async fn a_video_is_answered_in_ranges() {
 #[tokio::test]
 async fn a_range_of_another_version_is_not_mixed_with_this_one() {
     let server = TestServer::new().await;
-    let looked = server.http("HEAD", VIDEO).header("range", "bytes=0-9").send().await;
-    assert_eq!((looked.status, looked.body.len()), (200, 0), "ranges are of GET only");
-    let tag = looked.header("etag").unwrap();
+    let head = server.http("HEAD", VIDEO).header("range", "bytes=0-9").send().await;
+    assert_eq!((head.status, head.body.len()), (200, 0), "ranges are of GET only");
+    let tag = head.header("etag").unwrap();
     assert_eq!(range(&server, "bytes=0-9", Some(tag)).await.status, 206);
     assert_eq!(range(&server, "bytes=0-9", Some("\"older\"")).await.status, 200);
 }
@@ -152,18 +152,20 @@ async fn a_cached_page_is_not_sent_again() {
         assert!(got.header("cache-control").is_some_and(|it| it != "no-store"), "{got:?}");
         assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
         let tag = got.header("etag").unwrap();
-        for said in [tag.to_owned(), format!("W/{tag}"), format!("\"a\", {tag}"), "*".to_owned()] {
-            let request = server.http("GET", path).header("if-none-match", &said);
+        for with_contents in
+            [tag.to_owned(), format!("W/{tag}"), format!("\"a\", {tag}"), "*".to_owned()]
+        {
+            let request = server.http("GET", path).header("if-none-match", &with_contents);
             let again = request.header("range", "bytes=0-1").send().await;
-            assert_eq!((again.status, again.body.len()), (304, 0), "{path} {said}");
+            assert_eq!((again.status, again.body.len()), (304, 0), "{path} {with_contents}");
             assert_eq!(again.header("etag"), Some(tag));
         }
         let other = server.http("GET", path).header("if-none-match", "\"a\"").send().await;
         assert_eq!(other.status, 200, "{path}");
-        let looked = server.http("HEAD", path).send().await;
-        assert_eq!((looked.status, looked.body.len()), (200, 0));
-        assert_eq!(looked.header("content-length"), got.header("content-length"));
-        assert_eq!(looked.header("etag"), Some(tag));
+        let head = server.http("HEAD", path).send().await;
+        assert_eq!((head.status, head.body.len()), (200, 0));
+        assert_eq!(head.header("content-length"), got.header("content-length"));
+        assert_eq!(head.header("etag"), Some(tag));
     }
 }
 

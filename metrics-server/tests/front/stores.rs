@@ -139,7 +139,7 @@ fn started_at_ms(random: &mut StdRng) -> i64 {
 fn events(random: &mut StdRng) -> Vec<(i64, PlayerEvent)> {
     let duration = *[None, Some(60.0), Some(59.999)].choose(random).unwrap();
     let mut events = Vec::new();
-    let mut tell = |after_ms, mut event: PlayerEvent| {
+    let mut push = |after_ms, mut event: PlayerEvent| {
         event.duration = duration;
         events.push((after_ms, event));
     };
@@ -151,10 +151,10 @@ fn events(random: &mut StdRng) -> Vec<(i64, PlayerEvent)> {
             2 => 1_000 * random.random_range(0..10),
             _ => random.random_range(0..30_000),
         };
-        tell(500, PlayerEvent::play(f64::from(from_ms) / 1_000.0));
+        push(500, PlayerEvent::play(f64::from(from_ms) / 1_000.0));
         // Without a pause, the next play closes it.
         if random.random_bool(0.85) {
-            tell(length_ms.into(), PlayerEvent::pause(f64::from(from_ms + length_ms) / 1_000.0));
+            push(length_ms.into(), PlayerEvent::pause(f64::from(from_ms + length_ms) / 1_000.0));
         }
     }
     events
@@ -184,7 +184,7 @@ impl Site {
         Self { backend, _database: database, clock, metrics, service, playing: Vec::new() }
     }
 
-    async fn ask(&self, method: &str, target: &str, body: &Value) -> (u16, Bytes) {
+    async fn request(&self, method: &str, target: &str, body: &Value) -> (u16, Bytes) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = Request::builder().method(method).uri(target);
         let request = request.header("user-agent", USER_AGENTS[0]);
@@ -244,7 +244,7 @@ impl Site {
                 "source_url": watch.page, "key": watch.key.as_str() })
         });
         let batch = json!({ "events": events.collect::<Vec<_>>() });
-        let (status, answer) = self.ask("POST", "/v1/events", &batch).await;
+        let (status, answer) = self.request("POST", "/v1/events", &batch).await;
         let expected = format!(r#"{{"accepted":{},"rejected":[]}}"#, watch.events.len());
         assert_eq!((status, &*answer), (200, expected.as_bytes()));
     }
@@ -339,7 +339,7 @@ fn without_usage(answer: &[u8]) -> Bytes {
 }
 
 /// Whether a response has any contents.
-fn says_something(answer: &[u8]) -> bool {
+fn has_contents(answer: &[u8]) -> bool {
     let answer: Value = serde_json::from_slice(answer).unwrap();
     let values = answer.as_object().unwrap().values();
     values.into_iter().any(|it| it.as_array().is_none_or(|all| !all.is_empty()) && *it != json!(0))
@@ -363,12 +363,12 @@ async fn all_stores_give_the_same_answers() {
     }
     let (one, others) = sites.split_first().unwrap();
     let questions = questions();
-    let mut said = 0;
+    let mut with_contents = 0;
     for question in &questions {
         let Question { method, target, body } = question;
-        let answer = one.ask(method, target, body).await;
+        let answer = one.request(method, target, body).await;
         for other in others {
-            let theirs = other.ask(method, target, body).await;
+            let theirs = other.request(method, target, body).await;
             assert!(
                 answer == theirs,
                 "{question:?}\n{:?}: {answer:?}\n{:?}: {theirs:?}",
@@ -376,13 +376,17 @@ async fn all_stores_give_the_same_answers() {
                 other.backend
             );
         }
-        said += usize::from(says_something(&answer.1));
+        with_contents += usize::from(has_contents(&answer.1));
     }
-    assert!(questions.len() * 3 / 5 < said, "{said} of {} answers said something", questions.len());
+    assert!(
+        questions.len() * 3 / 5 < with_contents,
+        "{with_contents} of {} answers said something",
+        questions.len()
+    );
     let mut plays = 0;
     for key in KEYS {
         let everything = json!({ "query": { "key": key }, "timeframe": "100 years", "minimum_watch_seconds": 0 });
-        let (_, answer) = one.ask("POST", "/api/v1/plays", &everything).await;
+        let (_, answer) = one.request("POST", "/api/v1/plays", &everything).await;
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         let buckets = answer["views"].as_array().unwrap();
         plays += buckets.iter().map(|it| it["views"].as_u64().unwrap()).sum::<u64>();

@@ -36,7 +36,7 @@ const HEARTBEAT: Duration = Duration::from_secs(20);
 const UNANSWERED: Duration = Duration::from_millis(500);
 
 /// The interval of checks.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 
 /// Starts a server whose process has these limits of open files.
 async fn start_with_files(database: &Database, soft: usize, hard: usize) -> Process {
@@ -58,10 +58,10 @@ fn files(process: &Process) -> usize {
 
 /// Waits until a condition holds.
 async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let mut look = interval(LOOK);
+    let mut poll = interval(POLL);
     let waiting = async {
         while !is_so() {
-            look.tick().await;
+            poll.tick().await;
         }
     };
     timeout(NOTICED_MAX, waiting).await.unwrap_or_else(|_| panic!("{what}"));

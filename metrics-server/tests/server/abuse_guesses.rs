@@ -38,20 +38,20 @@ async fn join_with(server: &Server, headers: &[(&str, &str)], key: &str) -> Valu
 /// Joins with one unknown key after another on one socket, and returns each reply.
 async fn guess_keys(server: &Server, name: &str, count: usize) -> Vec<Value> {
     let mut client = server.connect().await;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for number in 0..count {
         let join = json!({ "key": format!("{name}-{number}"), "identifier": "guessed" });
-        told.push(client.call(&format!("session:{number}"), "phx_join", &join).await);
+        reported.push(client.call(&format!("session:{number}"), "phx_join", &join).await);
     }
-    told
+    reported
 }
 
 /// Uses up all guesses of this address.
 async fn use_up(server: &Server) {
-    let told = guess_keys(server, "guess", GUESSES + 10).await;
-    let (looked_at, refused) = told.split_at(GUESSES);
-    assert!(looked_at.iter().all(|told| told == "invalid key"), "{told:?}");
-    assert!(refused.iter().all(|told| told == "too many attempts"), "{told:?}");
+    let reported = guess_keys(server, "guess", GUESSES + 10).await;
+    let (examined, refused) = reported.split_at(GUESSES);
+    assert!(examined.iter().all(|reported| reported == "invalid key"), "{reported:?}");
+    assert!(refused.iter().all(|reported| reported == "too many attempts"), "{reported:?}");
 }
 
 fn batch(server: &Server, events: &[(&str, &str)]) -> Http {
@@ -112,8 +112,8 @@ async fn keys_guessed_in_batches_are_refused_unchecked_after_some() {
     let answer = batch(&server, &mixed).send().await.json();
     assert_eq!(answer["accepted"], 1, "{answer}");
     let rejected = answer["rejected"].as_array().unwrap();
-    let told = |reason: &str| rejected.iter().filter(|it| it["reason"] == reason).count();
-    assert_eq!((told("invalid key"), told("too many attempts")), (GUESSES, 100 - GUESSES));
+    let reported = |reason: &str| rejected.iter().filter(|it| it["reason"] == reason).count();
+    assert_eq!((reported("invalid key"), reported("too many attempts")), (GUESSES, 100 - GUESSES));
     bystander.expect_unharmed().await;
 }
 
@@ -149,9 +149,9 @@ async fn a_caller_who_guessed_is_accepted_again_after_a_while() {
     let server = TestServer::new().await;
     use_up(&server).await;
     advance(EVERY).await;
-    let told = guess_keys(&server, "again", GUESSES).await;
+    let reported = guess_keys(&server, "again", GUESSES).await;
     assert_eq!(
-        (&told[0], &told[GUESSES - 1]),
+        (&reported[0], &reported[GUESSES - 1]),
         (&json!("invalid key"), &json!("too many attempts"))
     );
     advance(EVERY).await;
@@ -160,7 +160,7 @@ async fn a_caller_who_guessed_is_accepted_again_after_a_while() {
 }
 
 /// Requests the list of keys with these credentials.
-async fn ask(server: &Server, authorization: &str) -> Answer {
+async fn list_keys(server: &Server, authorization: &str) -> Answer {
     server.http("GET", "/api/v1/keys").header("authorization", authorization).send().await
 }
 
@@ -179,7 +179,7 @@ async fn guessed_passwords_are_refused_unchecked_after_some() {
         expect_refused(&server.http(method, path).header("authorization", "Basic x").send().await);
     }
     // Correct credentials are refused as well, so that a guesser does not learn that they are correct.
-    expect_refused(&ask(&server, AUTHORIZATION).await);
+    expect_refused(&list_keys(&server, AUTHORIZATION).await);
     // A browser first sends a request without credentials.
     let answer = server.http("GET", "/api/v1/keys").send().await;
     assert_eq!(answer.status, 401, "{answer:?}");
@@ -192,21 +192,21 @@ async fn guessed_passwords_are_refused_unchecked_after_some() {
 #[tokio::test]
 async fn a_user_who_was_right_from_there_is_taken_on() {
     let server = guarded().await;
-    assert_eq!(ask(&server, AUTHORIZATION).await.status, 200);
+    assert_eq!(list_keys(&server, AUTHORIZATION).await.status, 200);
     for number in 0..10 * GUESSES {
-        ask(&server, &format!("Basic guess{number}")).await;
+        list_keys(&server, &format!("Basic guess{number}")).await;
     }
-    expect_refused(&ask(&server, "Basic guess").await);
-    assert_eq!(ask(&server, AUTHORIZATION).await.status, 200);
+    expect_refused(&list_keys(&server, "Basic guess").await);
+    assert_eq!(list_keys(&server, AUTHORIZATION).await.status, 200);
 }
 
 #[tokio::test]
 async fn a_dashboard_with_an_old_password_guesses_nothing() {
     let server = guarded().await;
     for _ in 0..10 * GUESSES {
-        assert_eq!(ask(&server, "Basic b2xk").await.status, 401);
+        assert_eq!(list_keys(&server, "Basic b2xk").await.status, 401);
     }
-    assert_eq!(ask(&server, AUTHORIZATION).await.status, 200);
+    assert_eq!(list_keys(&server, AUTHORIZATION).await.status, 200);
 }
 
 #[tokio::test]
@@ -220,8 +220,8 @@ async fn behind_a_proxy_guesses_count_for_the_forwarded_address() {
         let address = format!("198.51.100.{number}, 203.0.113.7");
         join_with(&server, &from(&address), &format!("guess-{number}")).await;
     }
-    let told = join_with(&server, &from("203.0.113.7"), &server.key).await;
-    assert_eq!(told, "too many attempts");
+    let reported = join_with(&server, &from("203.0.113.7"), &server.key).await;
+    assert_eq!(reported, "too many attempts");
     assert_eq!(join_with(&server, &from("198.51.100.1"), &server.key).await, Value::Null);
     assert_eq!(join_with(&server, &from("nonsense"), &server.key).await, Value::Null);
 }
@@ -233,8 +233,8 @@ async fn where_no_proxy_is_trusted_nobody_can_claim_to_be_elsewhere() {
         let address = format!("198.51.100.{number}");
         join_with(&server, &[(HEADER, &address)], &format!("guess-{number}")).await;
     }
-    let told = join_with(&server, &[(HEADER, "203.0.113.7")], &server.key).await;
-    assert_eq!(told, "too many attempts");
+    let reported = join_with(&server, &[(HEADER, "203.0.113.7")], &server.key).await;
+    assert_eq!(reported, "too many attempts");
 }
 
 #[tokio::test]

@@ -202,8 +202,8 @@ async fn the_body_of_a_request_that_has_none_is_no_request() {
     // The server may answer the next request or not; the bytes in between are a body.
     let server = TestServer::new().await;
     let bytes = format!("{ask}{length}\r\n{SMUGGLED}{ask}{close}\r\n");
-    let answered = statuses(&server, bytes.as_bytes()).await;
-    assert!(answered == [200] || answered == [200, 200], "{answered:?}");
+    let response = statuses(&server, bytes.as_bytes()).await;
+    assert!(response == [200] || response == [200, 200], "{response:?}");
     assert_eq!(server.metrics.keys().await.unwrap().len(), 1);
     attacked.expect_unharmed().await;
 }
@@ -317,8 +317,8 @@ async fn a_client_that_requests_and_never_reads_is_cut_off() {
     let bystander = Bystander::of(&server).await;
     // Kept in scope, so that the connection stays open at this end.
     let (_read, mut write) = TcpStream::connect(server.address).await.unwrap().into_split();
-    let asks = server.http("GET", "/").bytes().repeat(1_000);
-    let flood = async { while write.write_all(&asks).await.is_ok() {} };
+    let requests = server.http("GET", "/").bytes().repeat(1_000);
+    let flood = async { while write.write_all(&requests).await.is_ok() {} };
     timeout(EVER, flood).await.expect("it still listens");
     bystander.expect_unharmed().await;
 }
@@ -346,9 +346,9 @@ async fn a_body_in_chunks_that_exceeds_the_limit_is_cut_off() {
              transfer-encoding: chunked\r\n\r\n"
         );
         let sent = [head, without_end.clone()].concat();
-        let answered = statuses(&server, sent.as_bytes()).await;
+        let response = statuses(&server, sent.as_bytes()).await;
         // The response is empty if a reset overtook it: the client is still sending.
-        assert!(answered == [413] || answered.is_empty(), "{path}: {answered:?}");
+        assert!(response == [413] || response.is_empty(), "{path}: {response:?}");
     }
     bystander.expect_unharmed().await;
 }

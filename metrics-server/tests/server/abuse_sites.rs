@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 const LOGIN: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
 
 /// Sends a request head with this `host` header, and returns the response.
-async fn ask_as(server: &Server, host: &str, request: &str) -> Answer {
+async fn request_as(server: &Server, host: &str, request: &str) -> Answer {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let request = format!("{request} HTTP/1.1\r\n{host}connection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -69,16 +69,19 @@ async fn a_name_that_leads_here_by_dns_reads_and_changes_nothing() {
     for request in
         ["GET /", "GET /metrics", "GET /api/v1/keys", "GET /api/v1/plays?identifier=a", &revoke]
     {
-        let answer = ask_as(&server, evil, request).await;
+        let answer = request_as(&server, evil, request).await;
         assert_eq!(answer.status, 421, "{request}: {answer:?}");
-        let told = answer.error();
-        assert!(told.contains("evil.example") && told.contains("METRICS_HOSTS"), "{told}");
+        let reported = answer.error();
+        assert!(
+            reported.contains("evil.example") && reported.contains("METRICS_HOSTS"),
+            "{reported}"
+        );
         // A name in another header changes nothing.
         let forwarded = format!("{evil}x-forwarded-host: localhost\r\n");
-        assert_eq!(ask_as(&server, &forwarded, request).await.status, 421);
+        assert_eq!(request_as(&server, &forwarded, request).await.status, 421);
     }
     for request in ["GET /health/live", "GET /metrics.js", "GET /socket/longpoll?vsn=2.0.0"] {
-        assert_eq!(ask_as(&server, evil, request).await.status, 200, "{request}");
+        assert_eq!(request_as(&server, evil, request).await.status, 200, "{request}");
     }
     bystander.expect_unharmed().await;
 }
@@ -88,12 +91,12 @@ async fn listed_names_and_those_behind_a_password_are_answered() {
     let listed = Hosts::Listed(vec!["*.internal.example".to_owned()]);
     let server = TestServer::with(Settings::default().hosts(listed)).await;
     let keys = "GET /api/v1/keys";
-    assert_eq!(ask_as(&server, "host: metrics.internal.example\r\n", keys).await.status, 200);
-    assert_eq!(ask_as(&server, "host: internal.example\r\n", keys).await.status, 421);
+    assert_eq!(request_as(&server, "host: metrics.internal.example\r\n", keys).await.status, 200);
+    assert_eq!(request_as(&server, "host: internal.example\r\n", keys).await.status, 421);
     let guarded = Settings::default().access(Credentials::new("ada", "open sesame").unwrap());
     let server = TestServer::with(guarded).await;
-    assert_eq!(ask_as(&server, "host: any.example\r\n", keys).await.status, 401);
+    assert_eq!(request_as(&server, "host: any.example\r\n", keys).await.status, 401);
     let login = format!("host: any.example\r\nauthorization: {LOGIN}\r\n");
-    let answer = ask_as(&server, &login, keys).await;
+    let answer = request_as(&server, &login, keys).await;
     assert_eq!(answer.json()["keys"][0]["key"], json!(server.key));
 }

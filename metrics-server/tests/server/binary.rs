@@ -77,9 +77,12 @@ async fn a_default_key_must_be_known_and_the_remedy_works() {
     let url = database.url();
     let environment = [("DATABASE_URL", &*url), ("METRICS_DEFAULT_KEY", "site-one")];
     let refused = run(&["--listen", "127.0.0.1:0"], &environment);
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(2), "{told}");
-    assert!(told.contains("METRICS_DEFAULT_KEY") && told.contains("keys create"), "{told}");
+    let reported = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{reported}");
+    assert!(
+        reported.contains("METRICS_DEFAULT_KEY") && reported.contains("keys create"),
+        "{reported}"
+    );
     // A failed start changes nothing.
     let keys = run(&["keys", "list"], &environment);
     let keys = String::from_utf8(keys.stdout).unwrap();
@@ -247,20 +250,20 @@ async fn blocks_are_verified_and_totals_rebuilt() {
     let path = directory.path().join("metrics.db");
     let url = format!("sqlite:{}", path.display());
     let environment = [("DATABASE_URL", &*url), ("RUST_LOG", "info")];
-    let told = |arguments: &[&str]| {
+    let reported = |arguments: &[&str]| {
         let output = run(arguments, &environment);
         let stdout = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{stdout}");
         assert!(output.stderr.is_empty(), "what is no terminal has no progress drawn on it");
         stdout
     };
-    let nothing = told(&["blocks", "verify"]);
+    let nothing = reported(&["blocks", "verify"]);
     assert!(nothing.contains("decoded 0 sessions: all totals are correct"), "{nothing}");
 
     let store = SqliteStore::open(&path).await.unwrap();
     fill(&store, 100).await;
     while 0 < close(&store, Utc::now(), 1_000).await.unwrap().1 {}
-    let right = told(&["blocks", "verify"]);
+    let right = reported(&["blocks", "verify"]);
     assert!(right.contains("decoded 100 sessions: all totals are correct"), "{right}");
 
     let mut strange = DayTotals::default();
@@ -272,9 +275,9 @@ async fn blocks_are_verified_and_totals_rebuilt() {
         &environment,
         &["1 totals of days are wrong", "blocks rebuild"],
     );
-    let mended = told(&["blocks", "rebuild"]);
+    let mended = reported(&["blocks", "rebuild"]);
     assert!(mended.contains("decoded 100 sessions: repaired 1 totals"), "{mended}");
-    assert!(told(&["blocks", "verify"]).contains("all totals are correct"));
+    assert!(reported(&["blocks", "verify"]).contains("all totals are correct"));
     check_refused(&["blocks"], &[], &["a command is missing", "metrics-server blocks --help"]);
 }
 

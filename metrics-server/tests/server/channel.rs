@@ -16,10 +16,10 @@ const V2: &str = "vsn=2.0.0";
 async fn check(version: &str, transcript: &str) {
     let server = TestServer::new().await;
     let mut client = server.connect_to(version).await;
-    speak(&mut client, transcript).await;
+    converse(&mut client, transcript).await;
 }
 
-async fn speak(client: &mut Client, transcript: &str) {
+async fn converse(client: &mut Client, transcript: &str) {
     let transcript = transcript.replace("KEY", &client.key);
     for line in transcript.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(sent) = line.strip_prefix("> ") {

@@ -28,8 +28,9 @@ fn check_fails(url: &str, arguments: &[&str], code: i32, text: &str) {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
-    let told: Vec<_> = stderr.lines().filter(|line| line.starts_with("metrics-server:")).collect();
-    assert!(told.len() == 1 && told[0].contains(text), "{text:?} is not in: {stderr}");
+    let reported: Vec<_> =
+        stderr.lines().filter(|line| line.starts_with("metrics-server:")).collect();
+    assert!(reported.len() == 1 && reported[0].contains(text), "{text:?} is not in: {stderr}");
 }
 
 #[tokio::test]
@@ -94,7 +95,7 @@ async fn a_server_that_runs_heeds_keys_that_are_made_and_revoked() {
     let key = printed(&url, &["keys", "create"]).trim_end().to_owned();
     let event = json!({"name": "play", "session_id": "a", "embed_id": "intro", "video_time": 0, "key": key});
     let becomes = async |status| {
-        let answered = async {
+        let response = async {
             loop {
                 let batch = json!({"events": [event.clone()]});
                 let answer = server.http("POST", "/v1/events").json(&batch).send().await;
@@ -103,7 +104,7 @@ async fn a_server_that_runs_heeds_keys_that_are_made_and_revoked() {
                 }
             }
         };
-        soon(answered).await;
+        soon(response).await;
     };
     becomes(200).await;
     printed(&url, &["keys", "revoke", &key]);

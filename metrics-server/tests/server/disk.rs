@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Duration, interval};
 
 /// The interval of polls.
-const ASK: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 
 const VIEWERS: usize = 10;
 
@@ -35,11 +35,11 @@ async fn health(server: &Server) -> (u16, Value) {
 }
 
 /// Waits until the server has noticed that its store is unavailable, and checks its health report.
-async fn away(server: &Server) {
-    let away = async {
-        let mut asking = interval(ASK);
+async fn wait_until_unavailable(server: &Server) {
+    let unavailable = async {
+        let mut polling = interval(POLL);
         loop {
-            asking.tick().await;
+            polling.tick().await;
             let (code, health) = health(server).await;
             let reason = health["reason"].as_str().unwrap_or_default().to_owned();
             if reason.starts_with("the store is unavailable since") {
@@ -49,7 +49,7 @@ async fn away(server: &Server) {
             }
         }
     };
-    soon(away).await;
+    soon(unavailable).await;
 }
 
 /// Viewers whose events wait, and a page whose batch waits.
@@ -75,7 +75,7 @@ impl Waiting {
         };
         let events = json!({ "events": [event("play", 1), event("pause", 5)] });
         let batch = server.http("POST", "/v1/events").json(&events);
-        away(server).await;
+        wait_until_unavailable(server).await;
         Self { viewers, batch: tokio::spawn(batch.send()) }
     }
 
@@ -221,12 +221,12 @@ async fn events_wait_while_the_disk_fails_and_are_stored_when_it_works() {
 async fn events_wait_while_the_file_is_missing_and_are_stored_when_it_is_back() {
     let directory = TempDir::new().unwrap();
     let server = watched_on(on(directory.path())).await;
-    let (file, away) = (file_in(directory.path()), directory.path().join("away"));
-    fs::rename(&file, &away).unwrap();
+    let (file, moved) = (file_in(directory.path()), directory.path().join("away"));
+    fs::rename(&file, &moved).unwrap();
     let mut waiting = Waiting::at(&server).await;
     waiting.check_unanswered().await;
     assert!(!file.exists());
-    fs::rename(&away, &file).unwrap();
+    fs::rename(&moved, &file).unwrap();
     waiting.check_stored(&server).await;
     let (_, log) = server.stop().await;
     expect_once(&log, "metrics.db: it was removed or replaced while it was in use");
@@ -283,9 +283,9 @@ async fn a_start_may_wait_for_room_on_the_disk() {
     let starting = tokio::spawn(Process::run(command));
     // Once the file exists, the server has tried to start, and the disk has no room for its contents.
     let tried = async {
-        let mut asking = interval(ASK);
+        let mut polling = interval(POLL);
         while !file_in(disk.path()).exists() {
-            asking.tick().await;
+            polling.tick().await;
         }
     };
     soon(tried).await;

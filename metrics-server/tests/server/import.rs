@@ -183,9 +183,10 @@ async fn an_export_that_is_imported_gives_every_answer_as_before() {
     assert!(log.contains("added 2 keys"), "{log}");
     for report in REPORTS {
         let arguments = [&["export"], report].concat();
-        let asked = [directory.printed("a.db", &arguments), directory.printed("b.db", &arguments)];
-        assert!(asked[0].lines().count() > 3, "{arguments:?}: {}", asked[0]);
-        assert_eq!(asked[0], asked[1], "{arguments:?}");
+        let requested =
+            [directory.printed("a.db", &arguments), directory.printed("b.db", &arguments)];
+        assert!(requested[0].lines().count() > 3, "{arguments:?}: {}", requested[0]);
+        assert_eq!(requested[0], requested[1], "{arguments:?}");
     }
     assert_eq!(directory.exported("b.db"), exported);
     directory.printed("b.db", &["blocks", "verify"]);
@@ -233,7 +234,7 @@ fn lines_that_are_refused_are_named_and_the_others_imported() {
     lines.push("x".repeat(2_000_000));
     lines.push(good.to_string());
     let file = directory.write("a.ndjson", &lines);
-    for (dry, told) in
+    for (dry, reported) in
         [(true, "2 sessions can be imported; nothing was written"), (false, "imported 2 sessions")]
     {
         let mut arguments = vec!["import", "sessions", &file];
@@ -248,7 +249,7 @@ fn lines_that_are_refused_are_named_and_the_others_imported() {
             "{log}"
         );
         assert!(!log.contains("line 23:") && log.contains("12 more lines were refused"), "{log}");
-        assert!(log.contains(told), "{log}");
+        assert!(log.contains(reported), "{log}");
         assert!(stderr.contains("32 lines were refused: correct them and import"), "{stderr}");
         assert_eq!(std::fs::exists(directory.path("a.db")).unwrap(), !dry);
     }

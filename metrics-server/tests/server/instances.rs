@@ -21,7 +21,7 @@ const GONE_MAX: Duration = Duration::from_secs(30);
 const REVOKED_MAX: Duration = Duration::from_secs(1);
 
 /// The interval of polls.
-const ASK: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 
 /// An empty database, and two servers on it with the same key.
 async fn two_servers() -> (Database, Process, Process) {
@@ -134,9 +134,9 @@ async fn the_viewers_of_a_server_that_died_are_not_counted_for_long() {
     let mut moved = two.connect().await;
     moved.join("session:moves", "intro").await;
     let leave = async {
-        let mut asking = interval(ASK);
+        let mut polling = interval(POLL);
         while 2 < two.watching().await {
-            asking.tick().await;
+            polling.tick().await;
         }
     };
     timeout(GONE_MAX, leave).await.expect("nobody watches at a server that is dead");
@@ -154,9 +154,9 @@ async fn a_key_that_is_revoked_at_one_server_is_refused_at_the_other() {
     // A new key reaches the other server in the same way.
     let join = json!({ "key": key, "identifier": "intro" });
     let known = async {
-        let mut asking = interval(ASK);
+        let mut polling = interval(POLL);
         while client.call(TOPIC, "phx_join", &join).await != Value::Null {
-            asking.tick().await;
+            polling.tick().await;
         }
     };
     soon(known).await;

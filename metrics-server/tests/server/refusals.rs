@@ -21,7 +21,7 @@ const DOCUMENT: &str = include_str!("../../../docs/refusals.md");
 const OPENAPI: &str = include_str!("../../src/api/openapi.json");
 
 /// The codes that no request of a test reaches, and the reason.
-const UNPROVOKED: [(&str, &str); 7] = [
+const UNREACHED: [(&str, &str); 7] = [
     ("body_incomplete", "the client is gone, and the connection ends with the answer unread"),
     (
         "answer_too_large",
@@ -36,16 +36,16 @@ const UNPROVOKED: [(&str, &str); 7] = [
 
 /// The codes that were provoked, with the places: an HTTP status, or a channel, a batch or long polling.
 #[derive(Default)]
-struct Provoked {
+struct Reached {
     places: BTreeMap<String, BTreeSet<String>>,
     // Refusals with another code than expected, to report all of them at once.
     faults: Vec<String>,
 }
 
-impl Provoked {
-    fn note(&mut self, expected: &str, place: &str, told: &Value) {
-        if told["code"] != expected {
-            self.faults.push(format!("{told} instead of {expected}, in {place}"));
+impl Reached {
+    fn note(&mut self, expected: &str, place: &str, reported: &Value) {
+        if reported["code"] != expected {
+            self.faults.push(format!("{reported} instead of {expected}, in {place}"));
         }
         self.places.entry(expected.to_owned()).or_default().insert(place.to_owned());
     }
@@ -125,7 +125,7 @@ impl Access for Nobody {
     }
 }
 
-async fn parameters_and_bodies(seen: &mut Provoked) {
+async fn parameters_and_bodies(seen: &mut Reached) {
     let server = TestServer::new().await;
     let plays = "/api/v1/plays";
     for (code, body) in [
@@ -158,7 +158,7 @@ async fn parameters_and_bodies(seen: &mut Provoked) {
     seen.http("range_not_satisfiable", range).await;
 }
 
-async fn requests(seen: &mut Provoked) {
+async fn requests(seen: &mut Reached) {
     let server = TestServer::new().await;
     let get = |path: &str| server.http("GET", path);
     seen.http("invalid_host", get("/").header("host", "another")).await;
@@ -202,7 +202,7 @@ async fn requests(seen: &mut Provoked) {
     seen.http("forbidden", owned.http("GET", "/api/v1/keys")).await;
 }
 
-async fn limits(seen: &mut Provoked) {
+async fn limits(seen: &mut Reached) {
     let server = TestServer::new().await;
     let limits = json!({ "limits": { "joins": "1/day" } });
     let key = server.key.clone();
@@ -242,7 +242,7 @@ async fn limits(seen: &mut Provoked) {
     seen.channel("too_many_attempts", &mut client, ("session:a", "phx_join"), join).await;
 }
 
-async fn viewers_and_events(seen: &mut Provoked) {
+async fn viewers_and_events(seen: &mut Reached) {
     let server = Database::new().await.without_rates().serve(Settings::default()).await;
     let mut client = server.connect().await;
     let join = ("session:a", "phx_join");
@@ -301,7 +301,7 @@ async fn viewers_and_events(seen: &mut Provoked) {
     refused_viewers(seen, &server, other).await;
 }
 
-async fn refused_viewers(seen: &mut Provoked, server: &Server, mut other: Client) {
+async fn refused_viewers(seen: &mut Reached, server: &Server, mut other: Client) {
     let join = ("session:a", "phx_join");
     let about = json!({ "key": server.key, "identifier": "intro" });
     for number in 0..64 {
@@ -324,7 +324,7 @@ async fn refused_viewers(seen: &mut Provoked, server: &Server, mut other: Client
     seen.channel("opted_out", &mut client, join, json!({})).await;
 }
 
-async fn long_polling(seen: &mut Provoked) {
+async fn long_polling(seen: &mut Reached) {
     let settings = Settings::default().connections_per_address(2);
     let server =
         TestServer::with(settings.forwarded_header("x-forwarded-for".parse().unwrap())).await;
@@ -344,14 +344,14 @@ async fn long_polling(seen: &mut Provoked) {
     let poller = Poller::open(&server).await;
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let deep = format!("[null,\"1\",\"phoenix\",\"heartbeat\",{deep}]");
-    let told = poller.post(deep).await;
-    seen.note("too_deep", "long polling", &told);
+    let reported = poller.post(deep).await;
+    seen.note("too_deep", "long polling", &reported);
     let others = server.metrics.memory().charge(server.metrics.memory().left());
     seen.polled("out_of_memory", &Poller::try_open(&server, "vsn=2.0.0", &[]).await);
     drop(others);
 }
 
-async fn a_full_server(seen: &mut Provoked) {
+async fn a_full_server(seen: &mut Reached) {
     let server = Database::new().await.serve_some(Settings::default(), 1).await;
     let _one = server.connect().await;
     seen.http("too_many_connections", server.http("GET", "/metrics.js")).await;
@@ -367,7 +367,7 @@ async fn a_full_server(seen: &mut Provoked) {
     drop(others);
 }
 
-async fn an_unavailable_store(seen: &mut Provoked) {
+async fn an_unavailable_store(seen: &mut Reached) {
     let database = Database::new().await;
     let store = Faults::default().over(database.open().await);
     let failures = store.way.failures();
@@ -391,7 +391,7 @@ async fn an_unavailable_store(seen: &mut Provoked) {
     failures.store(0, Relaxed);
 }
 
-async fn time_passes(seen: &mut Provoked) {
+async fn time_passes(seen: &mut Reached) {
     let owned = TestServer::with(Settings::default().access(Nobody)).await;
     seen.http("busy", owned.http("GET", "/metrics")).await;
     let server = TestServer::new().await;
@@ -437,7 +437,7 @@ fn each_code_is_provoked() {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_all().start_paused(paused).build().unwrap()
     };
-    let mut seen = Provoked::default();
+    let mut seen = Reached::default();
     runtime(false).block_on(async {
         parameters_and_bodies(&mut seen).await;
         requests(&mut seen).await;
@@ -459,10 +459,10 @@ fn each_code_is_provoked() {
         }
     }
     let all: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-    let unprovoked = UNPROVOKED.iter().map(|(code, _)| *code);
-    let provoked = seen.places.keys().map(String::as_str);
-    for code in provoked.clone() {
+    let unprovoked = UNREACHED.iter().map(|(code, _)| *code);
+    let reached = seen.places.keys().map(String::as_str);
+    for code in reached.clone() {
         assert!(!unprovoked.clone().any(|it| it == code), "{code} can be provoked");
     }
-    assert_eq!(provoked.chain(unprovoked).collect::<BTreeSet<_>>(), all);
+    assert_eq!(reached.chain(unprovoked).collect::<BTreeSet<_>>(), all);
 }

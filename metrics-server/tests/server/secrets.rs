@@ -21,8 +21,8 @@ async fn a_log_of_everything_holds_no_secret() {
     assert_eq!(created.status, 201, "{created:?}");
     let key = created.json()["key"].as_str().unwrap().to_owned();
     for (credentials, status) in [(WRONG, 401), (RIGHT, 200)] {
-        let ask = server.http("GET", "/api/v1/plays?identifier=intro&_=in-the-address");
-        let answer = ask.header("authorization", credentials).send().await;
+        let request = server.http("GET", "/api/v1/plays?identifier=intro&_=in-the-address");
+        let answer = request.header("authorization", credentials).send().await;
         assert_eq!(answer.status, status, "{answer:?}");
         answers.push(answer.body);
     }

@@ -302,7 +302,7 @@ fn draft(viewing: &Viewing, keys: &[ApiKey; 2]) -> Draft {
         .played(&viewing.segments);
     let draft = viewing.page.into_iter().fold(draft, Draft::on);
     let data = viewing.plan.map(|plan| json!({"user": {"plan": plan}, "n": number % 3}));
-    data.iter().fold(draft, Draft::saying)
+    data.iter().fold(draft, Draft::with_session_data)
 }
 
 fn choices(keys: &[ApiKey; 2]) -> Vec<Choice> {

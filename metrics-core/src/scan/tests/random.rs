@@ -54,7 +54,7 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
     // Some sessions play for longer than a day.
     let minutes = prop::collection::vec((0_i64..200, prop_oneof![0_i64..90, 0_i64..2_000]), 0..4);
     let duration = select(vec![None, Some(0), Some(55), Some(100), Some(128)]);
-    let whose = (select(videos()), select(vec!["one", "two"]));
+    let owner = (select(videos()), select(vec!["one", "two"]));
     let page =
         select(vec!["", "http://a.example/x", "http://a.example/y", "https://b.example:81/"]);
     let data = select(vec![
@@ -72,7 +72,7 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
     let language = select(vec!["", "nl", "en"]);
     (
         (start_ms, segments, minutes, duration, any::<u64>()),
-        whose,
+        owner,
         (page, data, client, language),
         counters(),
     )

@@ -12,7 +12,7 @@ const SCRUB_MS_MAX: u32 = 250;
 
 /// Something that happened to a viewer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum What {
+pub(crate) enum ViewerEvent {
     Play {
         from_ms: u32,
     },
@@ -44,14 +44,14 @@ pub(crate) struct Outcome {
 /// Everything that happened to a viewer, each entry with the server's clock then.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
-    entries: Vec<(i64, What)>,
+    entries: Vec<(i64, ViewerEvent)>,
     // How many entries are known to be durable: those after them are stored together, or not at all.
     durable: usize,
 }
 
 impl Log {
-    pub(crate) fn add(&mut self, now_ms: i64, what: What) {
-        self.entries.push((now_ms, what));
+    pub(crate) fn add(&mut self, now_ms: i64, viewer_event: ViewerEvent) {
+        self.entries.push((now_ms, viewer_event));
     }
 
     /// Marks all entries as durable.
@@ -70,13 +70,15 @@ impl Log {
 
     /// The session that follows, or `None` if nothing was played.
     pub(crate) fn outcome(&self, now_ms: i64, duration_ms: Option<u32>) -> Option<Outcome> {
-        let is_play = |(_, what): &&(i64, What)| matches!(what, What::Play { .. });
+        let is_play = |(_, viewer_event): &&(i64, ViewerEvent)| {
+            matches!(viewer_event, ViewerEvent::Play { .. })
+        };
         let started_at_ms = self.entries.iter().find(is_play)?.0;
         let mut fold = Fold { duration_ms, ..Fold::default() };
         let begun = self.entries.iter().skip_while(|entry| !is_play(entry));
-        begun.for_each(|&(at_ms, what)| fold.step(at_ms, what));
+        begun.for_each(|&(at_ms, viewer_event)| fold.step(at_ms, viewer_event));
         let watching = fold.open.is_some_and(|open| open.lost_ms.is_none());
-        fold.close_where_it_got_to(now_ms);
+        fold.close_at_estimate(now_ms);
         let mut outcome = Outcome { started_at_ms, watching, ..fold.outcome };
         outcome.segments.sort_unstable();
         Some(outcome)
@@ -109,10 +111,10 @@ struct Fold {
 }
 
 impl Fold {
-    fn step(&mut self, at_ms: i64, what: What) {
-        match what {
-            What::Play { from_ms } => {
-                self.close_where_it_got_to(at_ms);
+    fn step(&mut self, at_ms: i64, viewer_event: ViewerEvent) {
+        match viewer_event {
+            ViewerEvent::Play { from_ms } => {
+                self.close_at_estimate(at_ms);
                 let is_jump = |last: &Closed| JUMP_MS < last.to_ms.abs_diff(from_ms);
                 let jumped = self.last.filter(is_jump);
                 self.scrub(jumped);
@@ -120,19 +122,19 @@ impl Fold {
                 let open = Open { from_ms, since_ms: at_ms, idle_ms: 0, lost_ms: None, has_jumped };
                 self.open = Some(open);
             }
-            What::Pause { to_ms } => {
+            ViewerEvent::Pause { to_ms } => {
                 if let Some(open) = self.open.take() {
                     self.watched(open, to_ms);
                 }
             }
-            What::Failure => self.outcome.failures += 1,
-            What::Seek => self.outcome.seeks += 1,
-            What::Lost => {
+            ViewerEvent::Failure => self.outcome.failures += 1,
+            ViewerEvent::Seek => self.outcome.seeks += 1,
+            ViewerEvent::Lost => {
                 if let Some(open) = &mut self.open {
                     open.lost_ms.get_or_insert(at_ms);
                 }
             }
-            What::Back => {
+            ViewerEvent::Back => {
                 if let Some(open) = &mut self.open
                     && let Some(lost_ms) = open.lost_ms.take()
                     && GAP_MS_MAX < at_ms - lost_ms
@@ -140,11 +142,11 @@ impl Fold {
                     open.idle_ms += at_ms - lost_ms;
                 }
             }
-            What::Left => self.close_where_it_got_to(at_ms),
+            ViewerEvent::Left => self.close_at_estimate(at_ms),
         }
     }
 
-    fn close_where_it_got_to(&mut self, at_ms: i64) {
+    fn close_at_estimate(&mut self, at_ms: i64) {
         if let Some(open) = self.open.take() {
             let until_ms = open.lost_ms.unwrap_or(at_ms);
             let ran_ms = until_ms - open.since_ms - open.idle_ms;

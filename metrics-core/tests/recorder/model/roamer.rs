@@ -8,7 +8,7 @@ use metrics_testing::WallClock;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::naive::{Log, What};
+use super::naive::{Log, ViewerEvent};
 use super::soon;
 use super::world::{World, matches};
 
@@ -43,8 +43,8 @@ impl Roamer {
             acknowledgements: Vec::new(),
             now_ms: 0,
         };
-        for (what, event) in segment(0, 1) {
-            roamer.note(what);
+        for (viewer_event, event) in segment(0, 1) {
+            roamer.log_event(viewer_event);
             roamer.acknowledgements.push(roamer.first.submit(&event).expect("it is taken"));
         }
         roamer.last_is_durable().await;
@@ -54,8 +54,8 @@ impl Roamer {
         roamer
     }
 
-    fn note(&mut self, what: What) {
-        self.log.add(self.clock.now_ms(), what);
+    fn log_event(&mut self, viewer_event: ViewerEvent) {
+        self.log.add(self.clock.now_ms(), viewer_event);
     }
 
     fn submit_to(&mut self, server: usize, events: &[PlayerEvent]) {
@@ -71,8 +71,8 @@ impl Roamer {
         self.now_ms += TICK_MS;
         let is_stamped = random.random_bool(0.3);
         let actions = match random.random_range(0..4) {
-            0 => vec![(What::Failure, PlayerEvent::new(Action::PlaybackFailure))],
-            1 => vec![(What::Seek, PlayerEvent::new(Action::Seeked))],
+            0 => vec![(ViewerEvent::Failure, PlayerEvent::new(Action::PlaybackFailure))],
+            1 => vec![(ViewerEvent::Seek, PlayerEvent::new(Action::Seeked))],
             _ => {
                 let from = random.random_range(0..100);
                 segment(from, from + random.random_range(1..20)).into()
@@ -80,8 +80,8 @@ impl Roamer {
         };
         let mut events = Vec::new();
         // No more than a player can play in this time at its fastest rate.
-        for ((what, event), ms) in actions.into_iter().zip([0, TICK_MS / 2]) {
-            self.note(what);
+        for ((viewer_event, event), ms) in actions.into_iter().zip([0, TICK_MS / 2]) {
+            self.log_event(viewer_event);
             events.push(if is_stamped { event.with_timestamp(self.now_ms + ms) } else { event });
         }
         self.submit_to(server, &events);
@@ -126,8 +126,8 @@ async fn join(world: &World, session: &str, server: usize) -> Viewing {
 }
 
 /// A segment between two seconds of the video.
-fn segment(from: u32, to: u32) -> [(What, PlayerEvent); 2] {
-    let play = What::Play { from_ms: 1_000 * from };
-    let pause = What::Pause { to_ms: 1_000 * to };
+fn segment(from: u32, to: u32) -> [(ViewerEvent, PlayerEvent); 2] {
+    let play = ViewerEvent::Play { from_ms: 1_000 * from };
+    let pause = ViewerEvent::Pause { to_ms: 1_000 * to };
     [(play, PlayerEvent::play(from.into())), (pause, PlayerEvent::pause(to.into()))]
 }

@@ -10,7 +10,7 @@ use metrics_testing::WallClock;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::naive::{Log, What};
+use super::naive::{Log, ViewerEvent};
 use super::soon;
 
 /// The time between two successive events: enough to play any segment.
@@ -38,12 +38,12 @@ pub(crate) struct Viewer {
     clock: WallClock,
     here: Option<Connection>,
     /// Lost connections that their servers still consider open.
-    ghosts: Vec<Connection>,
+    half_open: Vec<Connection>,
     acknowledgements: Vec<Acknowledgement>,
     /// Whether the session is in the database.
     begun: bool,
     /// Actions during a disconnection.
-    buffer: Vec<What>,
+    buffer: Vec<ViewerEvent>,
     /// The position and the time of the last `play` that is still open in the player, reported or not.
     plays: Option<(u32, i64)>,
     /// Added to timestamps, so that no two events have the same.
@@ -54,7 +54,7 @@ pub(crate) struct Viewer {
 struct Connection {
     server: usize,
     viewing: Viewing,
-    heard: Moment,
+    last_received: Moment,
 }
 
 impl Viewer {
@@ -74,7 +74,7 @@ impl Viewer {
             log: Log::default(),
             clock,
             here: None,
-            ghosts: Vec::new(),
+            half_open: Vec::new(),
             acknowledgements: Vec::new(),
             begun: false,
             buffer: Vec::new(),
@@ -93,8 +93,8 @@ impl Viewer {
         Join::new(self.key.clone(), &self.name, self.video.clone()).page(self.page)
     }
 
-    fn note(&mut self, what: What) {
-        self.log.add(self.clock.now_ms(), what);
+    fn log_event(&mut self, viewer_event: ViewerEvent) {
+        self.log.add(self.clock.now_ms(), viewer_event);
     }
 
     fn position(random: &mut StdRng) -> u32 {
@@ -102,7 +102,7 @@ impl Viewer {
     }
 
     /// A pause of the player: at any position, unless timestamps show how long it played.
-    fn pause(&self, random: &mut StdRng) -> What {
+    fn pause(&self, random: &mut StdRng) -> ViewerEvent {
         let to_ms = match self.plays {
             Some((from_ms, since_ms)) if self.client == Client::Stamping => {
                 let ran_ms = self.clock.now_ms() - since_ms + random.random_range(0..300);
@@ -111,17 +111,19 @@ impl Viewer {
             }
             _ => Self::position(random),
         };
-        What::Pause { to_ms }
+        ViewerEvent::Pause { to_ms }
     }
 
-    fn event(&mut self, what: What) -> PlayerEvent {
+    fn event(&mut self, viewer_event: ViewerEvent) -> PlayerEvent {
         let seconds = |ms: u32| f64::from(ms) / 1_000.0;
-        let mut event = match what {
-            What::Play { from_ms } => PlayerEvent::play(seconds(from_ms)),
-            What::Pause { to_ms } => PlayerEvent::pause(seconds(to_ms)),
-            What::Failure => PlayerEvent::new(Action::PlaybackFailure),
-            What::Seek => PlayerEvent::new(Action::Seeked),
-            What::Lost | What::Back | What::Left => unreachable!("nobody tells a server"),
+        let mut event = match viewer_event {
+            ViewerEvent::Play { from_ms } => PlayerEvent::play(seconds(from_ms)),
+            ViewerEvent::Pause { to_ms } => PlayerEvent::pause(seconds(to_ms)),
+            ViewerEvent::Failure => PlayerEvent::new(Action::PlaybackFailure),
+            ViewerEvent::Seek => PlayerEvent::new(Action::Seeked),
+            ViewerEvent::Lost | ViewerEvent::Back | ViewerEvent::Left => {
+                unreachable!("nobody tells a server")
+            }
         };
         if let Some(duration_ms) = self.duration_ms {
             event = event.with_duration(seconds(duration_ms));
@@ -130,12 +132,16 @@ impl Viewer {
             // The client's clock is three hours behind.
             let mut timestamp_ms = self.clock.now_ms() - 10_800_000;
             // Timestamps are unique; but between `play` and `pause` as much time passes as by the server's clock.
-            if self.client == Client::Batching || matches!(what, What::Failure | What::Seek) {
+            if self.client == Client::Batching
+                || matches!(viewer_event, ViewerEvent::Failure | ViewerEvent::Seek)
+            {
                 self.ticks_ms += TICK_MS;
                 timestamp_ms += self.ticks_ms;
             }
             // The timestamp precedes that of any later play: an event before the first play must not count.
-            if self.client == Client::Stamping && matches!(what, What::Failure | What::Seek) {
+            if self.client == Client::Stamping
+                && matches!(viewer_event, ViewerEvent::Failure | ViewerEvent::Seek)
+            {
                 timestamp_ms -= 1_000_000_000;
             }
             event = event.with_timestamp(timestamp_ms);
@@ -143,35 +149,35 @@ impl Viewer {
         event
     }
 
-    fn submit(&mut self, what: What) {
-        let event = self.event(what);
-        self.note(what);
+    fn submit(&mut self, viewer_event: ViewerEvent) {
+        let event = self.event(viewer_event);
+        self.log_event(viewer_event);
         let here = self.here.as_mut().expect("connected");
-        here.heard = self.clock.moment();
+        here.last_received = self.clock.moment();
         self.acknowledgements.push(here.viewing.submit(&event).expect("it is taken"));
     }
 
     /// Does something in the player, and reports it now or after the next connect.
     pub(crate) fn act(&mut self, random: &mut StdRng) {
-        let what = match random.random_range(0..7) {
-            0 | 1 => What::Play { from_ms: Self::position(random) },
+        let viewer_event = match random.random_range(0..7) {
+            0 | 1 => ViewerEvent::Play { from_ms: Self::position(random) },
             2..=4 if self.plays.is_some() => self.pause(random),
-            2..=4 => What::Play { from_ms: Self::position(random) },
-            5 => What::Failure,
-            _ => What::Seek,
+            2..=4 => ViewerEvent::Play { from_ms: Self::position(random) },
+            5 => ViewerEvent::Failure,
+            _ => ViewerEvent::Seek,
         };
         if self.here.is_some() {
-            self.happens(what);
+            self.emit(viewer_event);
             return;
         }
         // A play without a connection ends before it is reported: servers could not determine when an open one began.
-        let is_play = matches!(what, What::Play { .. });
+        let is_play = matches!(viewer_event, ViewerEvent::Play { .. });
         if is_play && self.plays.is_some() {
-            self.happens(self.pause(random));
+            self.emit(self.pause(random));
         }
-        self.happens(what);
+        self.emit(viewer_event);
         if is_play {
-            self.happens(self.pause(random));
+            self.emit(self.pause(random));
         }
     }
 
@@ -183,27 +189,27 @@ impl Viewer {
         }
         let viewing = metrics.visit(self.joining()).await.expect("it may send");
         for _ in 0..2 {
-            let event = self.event(What::Failure);
-            self.note(What::Failure);
+            let event = self.event(ViewerEvent::Failure);
+            self.log_event(ViewerEvent::Failure);
             self.acknowledgements.push(viewing.submit(&event).expect("it is taken"));
         }
     }
 
     /// Reports a playback failure.
     pub(crate) fn fail(&mut self) {
-        self.happens(What::Failure);
+        self.emit(ViewerEvent::Failure);
     }
 
-    fn happens(&mut self, what: What) {
-        match what {
-            What::Play { from_ms } => self.plays = Some((from_ms, self.clock.now_ms())),
-            What::Pause { .. } => self.plays = None,
+    fn emit(&mut self, viewer_event: ViewerEvent) {
+        match viewer_event {
+            ViewerEvent::Play { from_ms } => self.plays = Some((from_ms, self.clock.now_ms())),
+            ViewerEvent::Pause { .. } => self.plays = None,
             _ => {}
         }
         if self.here.is_some() {
-            self.submit(what);
+            self.submit(viewer_event);
         } else {
-            self.buffer.push(what);
+            self.buffer.push(viewer_event);
         }
     }
 
@@ -216,56 +222,56 @@ impl Viewer {
         }
         let viewing = metrics.join(self.joining()).await.expect("it may join");
         if let Some(old) = self.here.take() {
-            self.ghosts.push(old);
+            self.half_open.push(old);
         } else {
-            self.note(What::Back);
+            self.log_event(ViewerEvent::Back);
         }
-        self.here = Some(Connection { server, viewing, heard: self.clock.moment() });
-        for what in std::mem::take(&mut self.buffer) {
-            self.submit(what);
+        self.here = Some(Connection { server, viewing, last_received: self.clock.moment() });
+        for viewer_event in std::mem::take(&mut self.buffer) {
+            self.submit(viewer_event);
         }
     }
 
     /// Receives a sign of life from the client.
     pub(crate) fn heartbeat(&mut self) {
         if let Some(here) = &mut self.here {
-            here.heard = self.clock.moment();
+            here.last_received = self.clock.moment();
         }
     }
 
     /// Loses the connection, which the server detects.
     pub(crate) fn disconnect(&mut self) {
         if let Some(here) = self.here.take() {
-            self.note(What::Lost);
+            self.log_event(ViewerEvent::Lost);
             drop(here);
         }
     }
 
     pub(crate) fn leave(&mut self) {
         if let Some(here) = self.here.take() {
-            self.note(What::Left);
+            self.log_event(ViewerEvent::Left);
             self.plays = None;
             self.acknowledgements.push(here.viewing.leave());
         }
     }
 
     /// Servers detect all lost connections.
-    pub(crate) fn bury_ghosts(&mut self) {
-        for ghost in self.ghosts.drain(..) {
-            self.acknowledgements.push(ghost.viewing.lose(ghost.heard));
+    pub(crate) fn close_lost(&mut self) {
+        for connection in self.half_open.drain(..) {
+            self.acknowledgements.push(connection.viewing.lose(connection.last_received));
         }
     }
 
     /// A server crashes and detects nothing any more.
     pub(crate) fn crash(&mut self, server: usize) {
         // Dropping a connection would report it to the server.
-        let (gone, ghosts): (Vec<_>, Vec<_>) =
-            self.ghosts.drain(..).partition(|ghost| ghost.server == server);
-        self.ghosts = ghosts;
+        let (gone, half_open): (Vec<_>, Vec<_>) =
+            self.half_open.drain(..).partition(|connection| connection.server == server);
+        self.half_open = half_open;
         std::mem::forget(gone);
         if self.server() == Some(server) {
             std::mem::forget(self.here.take());
-            self.note(What::Lost);
+            self.log_event(ViewerEvent::Lost);
             // These are never resolved.
             self.acknowledgements.clear();
         }
@@ -301,10 +307,15 @@ impl Viewer {
             // A player can play this in the time between the timestamps.
             let (one, other) = (Self::position(random), Self::position(random));
             let (from_ms, to_ms) = (one.min(other), one.max(other));
-            let all = [What::Play { from_ms }, What::Failure, What::Seek, What::Pause { to_ms }];
-            for what in all {
-                self.note(what);
-                batch.push(self.event(what));
+            let all = [
+                ViewerEvent::Play { from_ms },
+                ViewerEvent::Failure,
+                ViewerEvent::Seek,
+                ViewerEvent::Pause { to_ms },
+            ];
+            for viewer_event in all {
+                self.log_event(viewer_event);
+                batch.push(self.event(viewer_event));
             }
         }
         batch

@@ -118,7 +118,7 @@ impl World {
         let store = self.servers[0].metrics.store();
         // In small batches: servers write in between.
         while let Ok((videos, 1..)) = upkeep::close(store, quiet_since, 3).await {
-            let _away = upkeep::merge(store, videos).await;
+            let _ignored = upkeep::merge(store, videos).await;
         }
     }
 
@@ -140,26 +140,26 @@ impl World {
     pub(crate) async fn pass(&mut self, seconds: u32) {
         // Servers detect the loss of a connection after a minute without a heartbeat.
         if 60 <= seconds {
-            self.viewers.iter_mut().for_each(Viewer::bury_ghosts);
+            self.viewers.iter_mut().for_each(Viewer::close_lost);
         }
         let mut left = seconds;
         while 0 < left {
             let step = left.min(10);
             self.clock.pass(step.into());
             self.viewers.iter_mut().for_each(Viewer::heartbeat);
-            self.look_round().await;
+            self.wait_for_checkpoint().await;
             left -= step;
         }
     }
 
-    async fn look_round(&self) {
+    async fn wait_for_checkpoint(&self) {
         tokio::time::sleep(CHECKPOINT + std::time::Duration::from_secs(1)).await;
     }
 
     /// Stops a server, and starts another one in its place.
     pub(crate) async fn stop(&mut self, server: usize) {
         for viewer in &mut self.viewers {
-            viewer.bury_ghosts();
+            viewer.close_lost();
             if viewer.server() == Some(server) {
                 viewer.disconnect();
             }
@@ -171,7 +171,7 @@ impl World {
     /// Kills a server, often in the middle of a commit, and starts another one in its place.
     pub(crate) async fn crash(&mut self, server: usize, random: &mut StdRng) {
         self.everything_is_durable().await;
-        self.look_round().await;
+        self.wait_for_checkpoint().await;
         for viewer in &mut self.viewers {
             if viewer.client == Client::Batching {
                 viewer.send(random, &self.servers[server].metrics).await;
@@ -228,17 +228,17 @@ impl World {
     }
 
     /// Waits until no server has anything more to write, and no session at a killed server counts as watching.
-    pub(crate) async fn settle(&mut self) {
+    pub(crate) async fn wait_until_idle(&mut self) {
         for viewer in &mut self.viewers {
-            viewer.bury_ghosts();
+            viewer.close_lost();
         }
         self.everything_is_durable().await;
         while self.clock.now() <= self.crashed_at + metrics_core::store::INSTANCE_SILENCE_MAX {
             self.pass(10).await;
         }
         // The first checkpoint loads the writes of other servers, and the second one writes the result.
-        self.look_round().await;
-        self.look_round().await;
+        self.wait_for_checkpoint().await;
+        self.wait_for_checkpoint().await;
     }
 
     /// The stored state of an open session, by a handle that shares no cache with others.

@@ -42,13 +42,13 @@ impl Intercept for Flaky {
 
 /// Does nothing any more after so many calls.
 #[derive(Clone, Debug)]
-pub(crate) struct Ill {
+pub(crate) struct FailsAfter {
     calls: Arc<AtomicUsize>,
     most: usize,
     is_unavailable: bool,
 }
 
-impl Ill {
+impl FailsAfter {
     pub(crate) fn unavailable_after(most: usize) -> Self {
         Self { calls: Arc::default(), most, is_unavailable: true }
     }
@@ -59,7 +59,7 @@ impl Ill {
 }
 
 #[async_trait]
-impl Intercept for Ill {
+impl Intercept for FailsAfter {
     async fn intercept<T: Send + 'static>(
         &self,
         _method: Method,

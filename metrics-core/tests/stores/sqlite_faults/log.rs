@@ -29,19 +29,19 @@ async fn a_file_that_is_moved_away_takes_nothing_until_it_is_back() {
     let directory = TempDir::new().unwrap();
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 10)).await.unwrap();
-    let away = directory.path().join("away");
+    let aside = directory.path().join("away");
     for (round, name) in ["metrics.db", "metrics.db-wal"].into_iter().enumerate() {
         let file = directory.path().join(name);
-        fs::rename(&file, &away).unwrap();
+        fs::rename(&file, &aside).unwrap();
         let writes = some(&key, name, 10);
         assert_eq!(fault(store.commit(Arc::clone(&writes)).await), moved(name));
         assert_eq!(fault(store.check().await), moved(name));
         // The store creates no file in its place.
         assert!(!file.exists());
         // The store accepts no other file in its place.
-        fs::copy(&away, &file).unwrap();
+        fs::copy(&aside, &file).unwrap();
         assert_eq!(fault(store.commit(Arc::clone(&writes)).await), moved(name));
-        fs::rename(&away, &file).unwrap();
+        fs::rename(&aside, &file).unwrap();
         assert_eq!(store.commit(writes).await.unwrap(), [Outcome::Written; 10]);
         assert_eq!(store.count_sessions().await.unwrap(), 20 + 10 * round as u64);
     }

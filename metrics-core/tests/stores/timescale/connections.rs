@@ -25,18 +25,18 @@ async fn all_instances_are_notified_of_a_revoked_key() {
     while let Ok(number) = timeout(quiet, two.keys_changed(seen)).await {
         seen = number;
     }
-    let (told, revoked) =
+    let (version, revoked) =
         tokio::join!(timeout(quiet, two.keys_changed(seen)), one.revoke_key(&key, now()));
     assert!(revoked.unwrap());
-    assert_ne!(told, Ok(seen));
-    seen = told.unwrap();
+    assert_ne!(version, Ok(seen));
+    seen = version.unwrap();
 
     let by_hand = "update metrics.keys set disabled_at = null";
     let admin = sql(&database.url()).await;
-    let (told, done) =
+    let (version, done) =
         tokio::join!(timeout(quiet, two.keys_changed(seen)), admin.batch_execute(by_hand));
     done.unwrap();
-    assert_ne!(told.unwrap(), seen);
+    assert_ne!(version.unwrap(), seen);
 }
 
 #[tokio::test]

@@ -40,8 +40,9 @@ async fn a_missing_database_is_distinguished_from_a_missing_server() {
     );
     // No process listens on a port that was just released.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let away = TimescaleStore::connect(&format!("postgres://me@127.0.0.1:{port}/metrics")).await;
-    assert!(matches!(away, Err(Error::Unavailable { .. })), "{away:?}");
+    let unavailable =
+        TimescaleStore::connect(&format!("postgres://me@127.0.0.1:{port}/metrics")).await;
+    assert!(matches!(unavailable, Err(Error::Unavailable { .. })), "{unavailable:?}");
 }
 
 /// The URL of a server that refuses all connections with this error code.
@@ -81,8 +82,11 @@ async fn a_refusal_names_the_remedy() {
     }
     // Too many connections, and starting up.
     for code in ["53300", "57P03"] {
-        let away = TimescaleStore::connect(&refusing(code).await).await;
-        assert!(matches!(away, Err(ref err) if err.is_retryable()), "{code}: {away:?}");
+        let unavailable = TimescaleStore::connect(&refusing(code).await).await;
+        assert!(
+            matches!(unavailable, Err(ref err) if err.is_retryable()),
+            "{code}: {unavailable:?}"
+        );
     }
 }
 

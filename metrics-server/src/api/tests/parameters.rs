@@ -31,12 +31,12 @@ async fn selections_narrow_each_other() {
 #[tokio::test]
 async fn answers_say_what_they_are_about() {
     let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
-    let ask = async |params: Value| {
+    let send = async |params: Value| {
         let text = plays::plays(fixture.metrics.reports(), &parse(&params)).await;
         answer(respond(text).await, 200).await["meta"].clone()
     };
     assert_eq!(
-        ask(json!({ "identifier": "intro" })).await,
+        send(json!({ "identifier": "intro" })).await,
         json!({
             "timeframe": { "from": "2023-04-25T10:00:00.000Z", "to": "2023-05-02T10:00:00.000Z" },
             "interval": "1 year", "timezone": null,
@@ -44,7 +44,7 @@ async fn answers_say_what_they_are_about() {
     );
     let (from, to) = ("2023-03-31T22:00:00.000Z", "2023-04-30T21:59:59.999Z");
     assert_eq!(
-        ask(json!({
+        send(json!({
             "identifier": "intro", "timeframe": "last month", "interval": "1 day",
             "timezone": "Europe/Amsterdam",
         }))

@@ -177,7 +177,7 @@ async fn sources_have_pages() {
         let page = format!("http://example.com/{page}");
         fixture.watch(&session.to_string(), &page, "2023-05-01T10:00:00Z", 5.0).await;
     }
-    let ask = async |limit: u32, offset: u32| {
+    let send = async |limit: u32, offset: u32| {
         let params = json!({ "identifier": "intro", "limit": limit, "offset": offset });
         let text = sources::sources(fixture.metrics.reports(), &parse(&params)).await;
         let report = answer(respond(text).await, 200).await;
@@ -185,9 +185,9 @@ async fn sources_have_pages() {
         let pages = report["sources"].as_array().unwrap().iter();
         pages.map(|page| page["pathname"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(ask(2, 0).await, ["/a", "/b"]);
-    assert_eq!(ask(2, 2).await, ["/c"]);
-    assert!(ask(2, 3).await.is_empty());
+    assert_eq!(send(2, 0).await, ["/a", "/b"]);
+    assert_eq!(send(2, 2).await, ["/c"]);
+    assert!(send(2, 3).await.is_empty());
 }
 
 #[tokio::test]

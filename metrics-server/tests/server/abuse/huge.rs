@@ -10,8 +10,8 @@ async fn check_refused(topic: &str, payload: Value, expected: &str) {
     let mut client = server.connect().await;
     let mut payload = payload;
     payload["key"] = json!(server.key);
-    let told = client.call(topic, "phx_join", &payload).await;
-    assert!(told.as_str().unwrap().contains(expected), "{told}");
+    let reported = client.call(topic, "phx_join", &payload).await;
+    assert!(reported.as_str().unwrap().contains(expected), "{reported}");
     // The sender loses only this join.
     client.join("session:after", "after").await;
     bystander.expect_unharmed().await;
@@ -73,8 +73,8 @@ async fn channels_without_end_are_refused() {
     }
     let join = json!({ "key": server.key, "identifier": "intro" });
     for number in 64..128 {
-        let told = client.call(&format!("session:{number}"), "phx_join", &join).await;
-        assert!(told.as_str().unwrap().contains("64"), "{told}");
+        let reported = client.call(&format!("session:{number}"), "phx_join", &join).await;
+        assert!(reported.as_str().unwrap().contains("64"), "{reported}");
     }
     bystander.expect_unharmed().await;
 }
@@ -87,14 +87,14 @@ async fn a_socket_with_the_largest_joins_on_every_channel_is_refused() {
     let huge = json!({ "title": "x".repeat(16_000) });
     let join = json!({ "key": server.key, "metadata": huge, "session_data": huge });
     let mut joined = 0;
-    let told = loop {
-        let told = client.call(&format!("session:{joined}"), "phx_join", &join).await;
-        if told != Value::Null {
-            break told;
+    let reported = loop {
+        let reported = client.call(&format!("session:{joined}"), "phx_join", &join).await;
+        if reported != Value::Null {
+            break reported;
         }
         joined += 1;
     };
-    assert!(told.as_str().unwrap().contains("262144 bytes"), "{told}");
+    assert!(reported.as_str().unwrap().contains("262144 bytes"), "{reported}");
     assert_eq!(joined, 8);
     // A leave frees room for another join.
     assert_eq!(client.call("session:0", "phx_leave", &json!({})).await, Value::Null);

@@ -165,8 +165,8 @@ async fn browsers_request_a_websocket_in_different_forms() {
     }
     let old = [connection, upgrade, key, ("sec-websocket-version", "8")];
     let answer = upgrade_by_hand(&server, &old).await;
-    let told = ["sec-websocket-version", "upgrade", "connection"].map(|it| answer.header(it));
-    assert_eq!((answer.status, told), (426, [Some("13"), Some("websocket"), Some("upgrade")]));
+    let reported = ["sec-websocket-version", "upgrade", "connection"].map(|it| answer.header(it));
+    assert_eq!((answer.status, reported), (426, [Some("13"), Some("websocket"), Some("upgrade")]));
     for (body, status) in [
         (("content-length", "5"), 400),
         (("transfer-encoding", "chunked"), 400),

@@ -22,15 +22,15 @@ async fn commands_answer_queries_and_list_videos() {
     let flags = ["--key", key.as_str(), "--timeframe", timeframe, "--format", "ndjson"];
     let pages = r#"{"metrics": ["plays"], "dimensions": ["page"]}"#;
     let written = printed(&[&["query", pages][..], &flags].concat());
-    let mut asked = with(&of_key, "metrics", &json!(["plays"]));
-    asked = with(&asked, "dimensions", &json!(["page"]));
-    let answered = export(&server, "query", &without(&asked, "interval")).await;
-    assert_eq!(written, String::from_utf8(answered.body).unwrap());
+    let mut requested = with(&of_key, "metrics", &json!(["plays"]));
+    requested = with(&requested, "dimensions", &json!(["page"]));
+    let response = export(&server, "query", &without(&requested, "interval")).await;
+    assert_eq!(written, String::from_utf8(response.body).unwrap());
     assert_eq!(read_ndjson(&written)[0]["plays"], 1_500);
     let written = printed(&[&["videos", "--search", "INTRO"][..], &flags].concat());
-    let asked = with(&without(&of_key, "interval"), "search", &json!("intro"));
-    let answered = export(&server, "videos", &asked).await;
-    assert_eq!(written, String::from_utf8(answered.body).unwrap());
+    let requested = with(&without(&of_key, "interval"), "search", &json!("intro"));
+    let response = export(&server, "videos", &requested).await;
+    assert_eq!(written, String::from_utf8(response.body).unwrap());
     assert_eq!(read_ndjson(&written)[0]["identifier"], "intro");
     for wrong in [&["query", r#"{"metric": 1}"#][..], &["videos", "--interval=1 day"]] {
         let output = binary().args(wrong).env("DATABASE_URL", &url).output().unwrap();
@@ -63,8 +63,8 @@ async fn the_command_writes_the_same_files() {
             "--interval",
             "1 hour",
         ]);
-        let answered = export(&server, table, &all(&key)).await;
-        assert_eq!(written, String::from_utf8(answered.body).unwrap(), "{table}");
+        let response = export(&server, table, &all(&key)).await;
+        assert_eq!(written, String::from_utf8(response.body).unwrap(), "{table}");
     }
     let narrowed = [
         "export",
@@ -81,16 +81,16 @@ async fn the_command_writes_the_same_files() {
         "format": "ndjson", "identifier": ["intro", "-2"], "query": {"video": {"course": 1}},
         "minimum_watch_seconds": 3
     });
-    let answered = unchunked(&export(&server, "sessions", &parameters).await);
-    assert!(10 < answered.lines().count());
-    assert_eq!(printed(&narrowed), answered);
+    let response = unchunked(&export(&server, "sessions", &parameters).await);
+    assert!(10 < response.lines().count());
+    assert_eq!(printed(&narrowed), response);
 
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("sessions.csv");
     let to_file = ["export", "sessions", "--output", path.to_str().unwrap()];
     assert_eq!(printed(&to_file), "");
-    let answered = unchunked(&export(&server, "sessions", &json!({})).await);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), answered);
+    let response = unchunked(&export(&server, "sessions", &json!({})).await);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), response);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "a part is left");
 
     for (arguments, code, text) in [

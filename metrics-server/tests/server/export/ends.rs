@@ -19,22 +19,22 @@ const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 /// Passes some page reads to the store; the others wait for ever, or fail.
 #[derive(Clone, Debug)]
-struct Gate {
+struct PageReads {
     // Selects page reads by their number, from 1 on.
     lets_through: fn(usize) -> bool,
     fails: bool,
     // The number of page reads.
-    asked: watch::Sender<usize>,
+    reads: watch::Sender<usize>,
 }
 
-impl Gate {
+impl PageReads {
     fn new(lets_through: fn(usize) -> bool, fails: bool) -> Self {
-        Self { lets_through, fails, asked: watch::Sender::new(0) }
+        Self { lets_through, fails, reads: watch::Sender::new(0) }
     }
 }
 
 #[async_trait]
-impl Intercept for Gate {
+impl Intercept for PageReads {
     async fn intercept<T: Send + 'static>(
         &self,
         method: Method,
@@ -42,9 +42,9 @@ impl Intercept for Gate {
     ) -> Result<T, Error> {
         if method == Method::Videos {
             let mut number = 0;
-            self.asked.send_modify(|asked| {
-                *asked += 1;
-                number = *asked;
+            self.reads.send_modify(|reads| {
+                *reads += 1;
+                number = *reads;
             });
             if !(self.lets_through)(number) {
                 if self.fails {
@@ -58,11 +58,11 @@ impl Intercept for Gate {
     }
 }
 
-async fn gated(gate: &Gate) -> TestServer {
+async fn gated(page_reads: &PageReads) -> TestServer {
     let database = Database::new().await;
     let store = database.open().await;
     fill(&*store).await;
-    let store = Arc::new(Intercepted::by(gate.clone(), store));
+    let store = Arc::new(Intercepted::by(page_reads.clone(), store));
     database.serve_over(store, Settings::default(), 1_000).await
 }
 
@@ -80,34 +80,36 @@ async fn begun(server: &TestServer) -> TcpStream {
 #[tokio::test]
 async fn a_client_that_disconnects_frees_its_permit() {
     // Each export has its first page, and waits for its second. There are fewer permits than exports.
-    let gate = Gate::new(|number| !number.is_multiple_of(2), false);
-    let server = gated(&gate).await;
+    let page_reads = PageReads::new(|number| !number.is_multiple_of(2), false);
+    let server = gated(&page_reads).await;
     for number in 0..6 {
         let stream = begun(&server).await;
-        soon(gate.asked.subscribe().wait_for(|asked| *asked == 2 * number + 2)).await.unwrap();
+        soon(page_reads.reads.subscribe().wait_for(|reads| *reads == 2 * number + 2))
+            .await
+            .unwrap();
         drop(stream);
     }
 }
 
 #[tokio::test]
 async fn an_export_that_cannot_go_on_is_not_taken_for_whole() {
-    let server = gated(&Gate::new(|number| number == 1, true)).await;
+    let server = gated(&PageReads::new(|number| number == 1, true)).await;
     let answer = server.http("GET", "/api/v1/export/sessions").send().await;
     assert_eq!(answer.status, 200);
     assert!(!answer.body.ends_with(LAST_CHUNK), "it says that it ends");
     assert!(1_000 < answer.body.len(), "the first page is there");
 
-    let server = gated(&Gate::new(|_| false, true)).await;
+    let server = gated(&PageReads::new(|_| false, true)).await;
     let answer = server.http("GET", "/api/v1/export/sessions").send().await;
     assert_eq!(answer.status, 503, "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_server_that_stops_waits_for_no_export() {
-    let gate = Gate::new(|number| number == 1, false);
-    let server = gated(&gate).await;
+    let page_reads = PageReads::new(|number| number == 1, false);
+    let server = gated(&page_reads).await;
     let mut stream = begun(&server).await;
-    soon(gate.asked.subscribe().wait_for(|asked| *asked == 2)).await.unwrap();
+    soon(page_reads.reads.subscribe().wait_for(|reads| *reads == 2)).await.unwrap();
     let mut rest = Vec::new();
     let stopping = server.begin_stop();
     drop(soon(stream.read_to_end(&mut rest)).await);

@@ -224,8 +224,8 @@ async fn exports_need_credentials_and_name_invalid_fields() {
         );
         if !cfg!(feature = "parquet") {
             let answer = allowed.query("identifier=intro&format=parquet").send().await;
-            let told = "`format` must be csv or ndjson: this program was built without the feature `parquet`";
-            assert_eq!((answer.status, &*answer.error()), (400, told));
+            let reported = "`format` must be csv or ndjson: this program was built without the feature `parquet`";
+            assert_eq!((answer.status, &*answer.error()), (400, reported));
         }
         let method = server.http("DELETE", &path).send().await;
         assert_eq!((method.status, method.header("allow")), (405, Some("GET, POST, OPTIONS")));

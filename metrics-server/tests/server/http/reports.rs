@@ -46,12 +46,13 @@ async fn parameters_of_the_body_win() {
 #[tokio::test]
 async fn every_report_has_its_form() {
     let server = watched().await;
-    let ask = async |report: &str| server.report(report, &json!({ "identifier": "intro" })).await;
-    assert!(ask("plays").await["views"].is_array());
-    assert_eq!(ask("plays").await["views"][0]["total_view_time"], 3.0);
-    assert_eq!(ask("engagement").await["engagement"].as_array().unwrap().len(), 10);
-    assert_eq!(ask("sources").await, json!({ "sources": [] }));
-    assert_eq!(ask("watching").await, json!({ "watching": 0 }));
+    let report =
+        async |report: &str| server.report(report, &json!({ "identifier": "intro" })).await;
+    assert!(report("plays").await["views"].is_array());
+    assert_eq!(report("plays").await["views"][0]["total_view_time"], 3.0);
+    assert_eq!(report("engagement").await["engagement"].as_array().unwrap().len(), 10);
+    assert_eq!(report("sources").await, json!({ "sources": [] }));
+    assert_eq!(report("watching").await, json!({ "watching": 0 }));
 }
 
 #[tokio::test]
@@ -64,11 +65,11 @@ async fn a_selection_without_a_video_is_an_empty_list() {
         json!({ "query": { "video": { "a": "\0" } } }),
         json!({ "identifier": "intro", "query": { "session": { "\0": 1 } } }),
     ] {
-        let ask = async |report: &str| server.report(report, &selection).await;
-        assert_eq!(ask("plays").await, json!({ "views": [] }));
-        assert_eq!(ask("engagement").await, json!({ "engagement": [] }));
-        assert_eq!(ask("sources").await, json!({ "sources": [] }));
-        assert_eq!(ask("watching").await, json!({ "watching": 0 }));
+        let report = async |report: &str| server.report(report, &selection).await;
+        assert_eq!(report("plays").await, json!({ "views": [] }));
+        assert_eq!(report("engagement").await, json!({ "engagement": [] }));
+        assert_eq!(report("sources").await, json!({ "sources": [] }));
+        assert_eq!(report("watching").await, json!({ "watching": 0 }));
     }
 }
 

@@ -12,11 +12,11 @@ use super::watched;
 async fn the_binary_requests_the_health_of_a_server() {
     let server = TestServer::new().await;
     let address = server.address.to_string();
-    let asking = tokio::task::spawn_blocking(move || {
+    let polling = tokio::task::spawn_blocking(move || {
         let binary = env!("CARGO_BIN_EXE_metrics-server");
         std::process::Command::new(binary).args(["health", "--listen", &address]).output()
     });
-    let output = asking.await.unwrap().unwrap();
+    let output = polling.await.unwrap().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
 }
@@ -33,10 +33,10 @@ async fn health_and_page_support_get_and_head() {
         assert_eq!(got.status, 200, "{got:?}");
         assert!(got.header("content-type").unwrap().starts_with(kind), "{got:?}");
         assert!(!got.body.is_empty());
-        let looked = server.http("HEAD", path).send().await;
-        assert_eq!((looked.status, &*looked.body), (200, &b""[..]), "{looked:?}");
-        assert_eq!(looked.header("content-type"), got.header("content-type"));
-        assert_eq!(looked.header("content-length"), got.header("content-length"));
+        let head = server.http("HEAD", path).send().await;
+        assert_eq!((head.status, &*head.body), (200, &b""[..]), "{head:?}");
+        assert_eq!(head.header("content-type"), got.header("content-type"));
+        assert_eq!(head.header("content-length"), got.header("content-length"));
     }
 }
 
@@ -134,8 +134,8 @@ async fn a_request_that_does_not_come_is_not_waited_for() {
 async fn one_connection_can_send_several_requests() {
     let server = TestServer::new().await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let ask = server.http("GET", "/health/live").bytes();
-    stream.write_all(&ask.repeat(3)).await.unwrap();
+    let request = server.http("GET", "/health/live").bytes();
+    stream.write_all(&request.repeat(3)).await.unwrap();
     let mut received = Vec::new();
     while received.windows(8).filter(|it| it == b"HTTP/1.1").count() < 3
         || !received.ends_with(b"}")

@@ -26,10 +26,10 @@ async fn a_page_of_any_origin_may_have_the_script() {
         ] {
             assert_eq!(got.header(header), Some(value), "{path}: {got:?}");
         }
-        let looked = server.http("HEAD", path).send().await;
-        assert_eq!((looked.status, &*looked.body), (200, &b""[..]), "{looked:?}");
-        assert_eq!(looked.header("etag"), got.header("etag"));
-        assert_eq!(looked.header("content-length"), got.header("content-length"));
+        let head = server.http("HEAD", path).send().await;
+        assert_eq!((head.status, &*head.body), (200, &b""[..]), "{head:?}");
+        assert_eq!(head.header("etag"), got.header("etag"));
+        assert_eq!(head.header("content-length"), got.header("content-length"));
         let posted = server.http("POST", path).send().await;
         assert_eq!((posted.status, posted.header("allow")), (405, Some("GET, HEAD")));
     }
@@ -60,9 +60,9 @@ async fn the_script_is_compressed_for_clients_that_accept_it() {
         assert_eq!(plain.header("vary"), Some("accept-encoding"));
         for (accepted, name) in [("gzip, deflate, br, zstd", "br"), ("gzip, br;q=0", "gzip")] {
             let got = server.http("GET", path).header("accept-encoding", accepted).send().await;
-            let looked = server.http("HEAD", path).header("accept-encoding", accepted).send().await;
+            let head = server.http("HEAD", path).header("accept-encoding", accepted).send().await;
             assert_eq!(decoded(name, &got.body), plain.body, "{path} {name}");
-            assert_eq!((looked.status, &*looked.body), (200, &b""[..]), "{looked:?}");
+            assert_eq!((head.status, &*head.body), (200, &b""[..]), "{head:?}");
             for (header, value) in [
                 ("content-encoding", name),
                 ("content-length", &got.body.len().to_string()),
@@ -70,7 +70,7 @@ async fn the_script_is_compressed_for_clients_that_accept_it() {
                 ("vary", "accept-encoding"),
             ] {
                 assert_eq!(got.header(header), Some(value), "{path} {name}");
-                assert_eq!(looked.header(header), Some(value), "{path} {name}");
+                assert_eq!(head.header(header), Some(value), "{path} {name}");
             }
         }
     }

@@ -90,10 +90,10 @@ async fn a_stop_answers_the_poll_that_is_held() {
     let polled: Value = serde_json::from_slice(body).unwrap();
     assert_eq!(polled["status"], 200, "{polled}");
     let messages = polled["messages"].as_array().unwrap();
-    let answered: Vec<Value> =
+    let response: Vec<Value> =
         messages.iter().map(|it| serde_json::from_str(it.as_str().unwrap()).unwrap()).collect();
-    let answered: Vec<_> = answered.iter().map(|it| it[1].as_str().unwrap()).collect();
-    assert_eq!(answered, refs);
+    let response: Vec<_> = response.iter().map(|it| it[1].as_str().unwrap()).collect();
+    assert_eq!(response, refs);
     let server = database.serve(Settings::default()).await;
     assert_eq!(server.watched("intro").await, Watched::once(20.0));
 }
