@@ -13,9 +13,9 @@ use std::time::Duration;
 use benches::drive::{BURST, Load, Outcome};
 use benches::idle::{Cost, Idle};
 use benches::process::allow_files;
+use benches::report;
 use benches::table::{HEAD, IDLE_HEAD, idle_row, millis, row};
 use benches::target::{Target, drive};
-use benches::tell;
 use clap::Parser;
 
 /// The number of open files beside connections.
@@ -86,7 +86,7 @@ struct Run {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tell("compare", compare(&Flags::parse()).await)
+    report("compare", compare(&Flags::parse()).await)
 }
 
 async fn compare(flags: &Flags) -> io::Result<String> {

@@ -84,7 +84,7 @@ struct Title {
     pages: Vec<Source>,
     // Whether its pages use a client that reports everything, with timestamps: half of them do. The other half reports
     // `play` and `pause`.
-    talks: bool,
+    is_verbose: bool,
 }
 
 impl Dataset {
@@ -191,7 +191,7 @@ impl Title {
             pages: pages.take(1 + rng.below(3)).collect(),
             video: Video::new(Some(identifier), metadata).expect("it has an identifier"),
             duration_ms: (duration_s * 1_000.0) as u32,
-            talks: rng.chance(0.5),
+            is_verbose: rng.chance(0.5),
         }
     }
 }
@@ -263,27 +263,27 @@ impl<'a> Viewer<'a> {
     }
 
     fn play(&mut self, at_ms: u32, first: bool) {
-        self.says(Action::Play { from: seconds(at_ms) });
-        if !self.title.talks {
+        self.emit(Action::Play { from: seconds(at_ms) });
+        if !self.title.is_verbose {
             return;
         }
         self.now_ms += 60 + self.rng.below(if first { 900 } else { 120 }) as i64;
-        self.says(Action::Playing);
+        self.emit(Action::Playing);
         if self.rng.chance(0.5) {
-            self.says(Action::Other { name: "canplaythrough".to_owned() });
+            self.emit(Action::Other { name: "canplaythrough".to_owned() });
         }
         if first && self.rng.chance(0.1) {
-            self.says(Action::FullscreenEnter);
+            self.emit(Action::FullscreenEnter);
         }
         if self.rng.chance(0.04) {
-            self.says(Action::RebufferingStart { from: None });
+            self.emit(Action::RebufferingStart { from: None });
             self.now_ms += 100 + self.rng.below(4_000) as i64;
-            self.says(Action::RebufferingEnd);
+            self.emit(Action::RebufferingEnd);
         }
     }
 
     fn pause(&mut self, at_ms: u32) {
-        self.says(Action::Pause { to: seconds(at_ms) });
+        self.emit(Action::Pause { to: seconds(at_ms) });
     }
 
     /// Resumes after a pause: at the same position, further on, or earlier.
@@ -294,9 +294,9 @@ impl<'a> Viewer<'a> {
             return at_ms;
         }
         self.now_ms += 300;
-        if self.title.talks {
-            self.says(Action::Seeked);
-            self.says(Action::Other { name: "canplay".to_owned() });
+        if self.title.is_verbose {
+            self.emit(Action::Seeked);
+            self.emit(Action::Other { name: "canplay".to_owned() });
         }
         if self.rng.chance(0.55) {
             return at_ms + self.rng.below(duration_ms as usize / 4) as u32;
@@ -307,8 +307,8 @@ impl<'a> Viewer<'a> {
     fn end(&mut self, at_ms: u32) {
         if self.title.duration_ms <= at_ms || self.rng.chance(0.35) {
             self.pause(at_ms);
-            if self.title.talks && self.title.duration_ms <= at_ms {
-                self.says(Action::Other { name: "ended".to_owned() });
+            if self.title.is_verbose && self.title.duration_ms <= at_ms {
+                self.emit(Action::Other { name: "ended".to_owned() });
             }
         }
         // A closed page sends no event: its connection is gone.
@@ -320,11 +320,11 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    fn says(&mut self, action: Action) {
+    fn emit(&mut self, action: Action) {
         let mut event =
             PlayerEvent::new(action).with_duration(f64::from(self.title.duration_ms) / 1_000.0);
         let mut at = Moment::received(self.now_ms + 30);
-        if self.title.talks {
+        if self.title.is_verbose {
             self.now_ms += 1;
             at.timestamp_ms = Some(self.now_ms + self.off_ms);
             event.timestamp_ms = at.timestamp_ms;

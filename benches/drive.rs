@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::process::{cpu, cpu_of_tree, resident};
-use crate::viewers::{Says, Tally, Viewers, Viewing};
+use crate::viewers::{Messages, Tally, Viewers, Viewing};
 use crate::websocket::{Socket, source};
 
 /// The time limit for all outstanding acknowledgements at the end.
@@ -30,7 +30,7 @@ const LATE_MAX: Duration = Duration::from_millis(2);
 
 /// The number of messages that a connection may have in flight at a given rate. A server that cannot keep up shows in
 /// the latency, and must not fill the memory of both.
-const FLYING_MAX: usize = 1_024;
+const IN_FLIGHT_MAX: usize = 1_024;
 
 /// The number of messages that a connection sends at once. The server accepts 4,096; the rest is for the end.
 pub const BURST: u32 = 3_900;
@@ -97,8 +97,8 @@ impl Outcome {
     #[must_use]
     pub fn latency(&self, of: f64) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
-        let place = (last as f64 * of).round() as usize;
-        Duration::from_micros(self.latencies.get(place).copied().unwrap_or(0).into())
+        let index = (last as f64 * of).round() as usize;
+        Duration::from_micros(self.latencies.get(index).copied().unwrap_or(0).into())
     }
 
     /// Returns the processor seconds per 100,000 events.
@@ -229,8 +229,8 @@ struct Page {
     slots: Vec<Slot>,
     // The next viewer to act.
     turn: usize,
-    flying: VecDeque<Flying>,
-    flying_max: usize,
+    in_flight: VecDeque<InFlight>,
+    in_flight_max: usize,
     burst: Option<u32>,
     // None: at full speed.
     pace: Option<Pace>,
@@ -255,14 +255,14 @@ struct Slot {
 }
 
 /// A message that is not answered yet.
-struct Flying {
+struct InFlight {
     message_ref: u32,
     since: Instant,
-    what: What,
+    kind: MessageKind,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum What {
+enum MessageKind {
     Join { slot: usize },
     Event,
     Other,
@@ -293,8 +293,8 @@ impl Page {
             times,
             slots: Vec::new(),
             turn: 0,
-            flying: VecDeque::new(),
-            flying_max: if pace.is_some() { FLYING_MAX } else { load.in_flight },
+            in_flight: VecDeque::new(),
+            in_flight_max: if pace.is_some() { IN_FLIGHT_MAX } else { load.in_flight },
             burst: load.burst.filter(|_| pace.is_none()),
             pace,
             heartbeat_at,
@@ -334,7 +334,7 @@ impl Page {
     fn wake(&self) -> Instant {
         let wake = self.times.to.min(self.heartbeat_at);
         match &self.pace {
-            Some(pace) if self.flying.len() < self.flying_max => wake.min(pace.next),
+            Some(pace) if self.in_flight.len() < self.in_flight_max => wake.min(pace.next),
             _ => wake,
         }
     }
@@ -344,22 +344,22 @@ impl Page {
         let now = Instant::now();
         if self.heartbeat_at <= now {
             self.heartbeat_at += HEARTBEAT;
-            self.send(None, "phoenix", "heartbeat", "{}", What::Other, now);
+            self.send(None, "phoenix", "heartbeat", "{}", MessageKind::Other, now);
         }
-        while self.flying.len() < self.flying_max {
+        while self.in_flight.len() < self.in_flight_max {
             let due = match &self.pace {
                 Some(pace) if now < pace.next => return,
                 Some(pace) if pace.next + LATE_MAX < now => pace.next,
                 _ => now,
             };
             let Some(slot) = self.next_slot() else { return };
-            let says = self.viewers.act(&mut self.slots[slot].viewing);
+            let messages = self.viewers.act(&mut self.slots[slot].viewing);
             if let Some(pace) = &mut self.pace {
-                let events = says.events.len() as f64;
+                let events = messages.events.len() as f64;
                 pace.next += pace.every.mul_f64(events * self.viewers.gap());
             }
-            self.say(slot, &says, due);
-            if says.ends {
+            self.send_messages(slot, &messages, due);
+            if messages.ends {
                 self.slots[slot].viewing = self.viewers.begin();
                 self.join(slot);
             }
@@ -382,19 +382,19 @@ impl Page {
         self.slots[slot].join_ref = join_ref;
         self.slots[slot].joined = false;
         self.joins += 1;
-        let what = What::Join { slot };
-        self.send(Some(join_ref), &topic, "phx_join", &payload, what, Instant::now());
+        let kind = MessageKind::Join { slot };
+        self.send(Some(join_ref), &topic, "phx_join", &payload, kind, Instant::now());
     }
 
     /// Sends the events of a viewer, and the leave after the last of them.
-    fn say(&mut self, slot: usize, says: &Says, since: Instant) {
+    fn send_messages(&mut self, slot: usize, messages: &Messages, since: Instant) {
         let Slot { viewing, join_ref, .. } = &self.slots[slot];
         let (topic, join_ref) = (viewing.topic().to_owned(), Some(*join_ref));
-        for event in &says.events {
-            self.send(join_ref, &topic, "event", event, What::Event, since);
+        for event in &messages.events {
+            self.send(join_ref, &topic, "event", event, MessageKind::Event, since);
         }
-        if says.ends {
-            self.send(join_ref, &topic, "phx_leave", "{}", What::Other, since);
+        if messages.ends {
+            self.send(join_ref, &topic, "phx_leave", "{}", MessageKind::Other, since);
         }
     }
 
@@ -404,30 +404,30 @@ impl Page {
         topic: &str,
         event: &str,
         payload: &str,
-        what: What,
+        kind: MessageKind,
         since: Instant,
     ) {
         self.last_ref += 1;
         let message_ref = self.last_ref;
         let join_ref = join_ref.map_or("null".to_owned(), |join_ref| format!("\"{join_ref}\""));
         self.socket.push(&format!(r#"[{join_ref},"{message_ref}","{topic}","{event}",{payload}]"#));
-        self.flying.push_back(Flying { message_ref, since, what });
+        self.in_flight.push_back(InFlight { message_ref, since, kind });
     }
 
     /// Processes all messages from the server.
     fn listen(&mut self) -> io::Result<()> {
         let now = Instant::now();
         let measured = self.times.from <= now && !self.times.is_over(now);
-        let Self { socket, flying, slots, latencies, .. } = self;
+        let Self { socket, in_flight, slots, latencies, .. } = self;
         while socket.next(|text| {
-            let Some(answered) = answered(flying, text)? else { return Ok(()) };
-            match answered.what {
-                What::Join { slot } => slots[slot].joined = true,
-                What::Event if measured => {
+            let Some(answered) = answered(in_flight, text)? else { return Ok(()) };
+            match answered.kind {
+                MessageKind::Join { slot } => slots[slot].joined = true,
+                MessageKind::Event if measured => {
                     let latency = now.duration_since(answered.since).as_micros();
                     latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
                 }
-                What::Event | What::Other => {}
+                MessageKind::Event | MessageKind::Other => {}
             }
             Ok(())
         })? {}
@@ -439,14 +439,14 @@ impl Page {
         loop {
             for slot in 0..self.slots.len() {
                 if self.slots[slot].joined && !self.slots[slot].ended {
-                    let mut says = Says::default();
-                    self.viewers.finish(&mut self.slots[slot].viewing, &mut says);
-                    self.say(slot, &says, Instant::now());
+                    let mut messages = Messages::default();
+                    self.viewers.finish(&mut self.slots[slot].viewing, &mut messages);
+                    self.send_messages(slot, &messages, Instant::now());
                     self.slots[slot].ended = true;
                 }
             }
             self.socket.flush().await?;
-            if self.flying.is_empty() {
+            if self.in_flight.is_empty() {
                 return Ok(());
             }
             self.socket.fill().await?;
@@ -456,7 +456,7 @@ impl Page {
 }
 
 /// Returns the message that this text answers, if it does.
-fn answered(flying: &mut VecDeque<Flying>, text: &str) -> io::Result<Option<Flying>> {
+fn answered(in_flight: &mut VecDeque<InFlight>, text: &str) -> io::Result<Option<InFlight>> {
     let answer: Answer<'_> = serde_json::from_str(text).map_err(io::Error::other)?;
     let (_, message_ref, _, event, Status { status, response }) = answer;
     if event != "phx_reply" {
@@ -466,13 +466,13 @@ fn answered(flying: &mut VecDeque<Flying>, text: &str) -> io::Result<Option<Flyi
         let response = response.map_or("", RawValue::get);
         return Err(io::Error::other(format!("the server refused something: {response}")));
     }
-    let place = match message_ref {
+    let index = match message_ref {
         None => Some(0),
         Some(message_ref) => {
             let number: u32 = message_ref.parse().map_err(io::Error::other)?;
-            flying.iter().position(|flying: &Flying| flying.message_ref == number)
+            in_flight.iter().position(|in_flight: &InFlight| in_flight.message_ref == number)
         }
     };
-    let answered = place.and_then(|place| flying.remove(place));
+    let answered = index.and_then(|index| in_flight.remove(index));
     answered.map(Some).ok_or_else(|| io::Error::other(format!("nobody has asked for {text}")))
 }

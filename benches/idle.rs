@@ -67,7 +67,7 @@ impl Idle {
         sleep(self.stay).await;
         let resident_after = resident(self.pid)?;
         for socket in before.iter_mut().chain(&mut sockets) {
-            say(socket, r#"[null,"2","phoenix","heartbeat",{}]"#).await?;
+            send(socket, r#"[null,"2","phoenix","heartbeat",{}]"#).await?;
         }
         let each = self.connections.max(1) as f64;
         Ok(Cost {
@@ -100,12 +100,12 @@ async fn join(server: SocketAddr, key: String, seed: u64, number: usize) -> io::
     let (mut socket, mut viewers) = connect(server, key, seed, number).await?;
     let viewing = viewers.begin();
     let (topic, payload) = (viewing.topic(), viewers.join(&viewing));
-    say(&mut socket, &format!(r#"["1","1","{topic}","phx_join",{payload}]"#)).await?;
+    send(&mut socket, &format!(r#"["1","1","{topic}","phx_join",{payload}]"#)).await?;
     Ok(socket)
 }
 
 /// Sends a message, and waits for a successful answer.
-async fn say(socket: &mut Socket, text: &str) -> io::Result<()> {
+async fn send(socket: &mut Socket, text: &str) -> io::Result<()> {
     socket.push(text);
     let answer = async {
         socket.flush().await?;

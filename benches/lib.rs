@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-pub mod beside;
+pub mod bystander;
 pub mod dataset;
 pub mod drive;
 pub mod http;
 pub mod idle;
-pub mod place;
+pub mod plain_sql;
 pub mod process;
 pub mod rows;
-pub mod straight;
+pub mod store_url;
 pub mod table;
 pub mod target;
 pub mod verify;
@@ -21,7 +21,7 @@ pub mod websocket;
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Ends a program: prints its result, or its error.
-pub fn tell(program: &str, found: std::io::Result<String>) -> ExitCode {
+pub fn report(program: &str, found: std::io::Result<String>) -> ExitCode {
     match found {
         Ok(text) => {
             #[expect(clippy::print_stdout, reason = "this is what it is for")]

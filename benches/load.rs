@@ -17,13 +17,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::beside::{Beside, table};
+use benches::bystander::{BystanderTimes, table};
 use benches::drive::{BURST, Load, Outcome};
 use benches::idle::{Cost, Idle};
 use benches::process::allow_files;
+use benches::report;
 use benches::table::{HEAD, IDLE_HEAD, idle_row, row};
 use benches::target::{Target, drive};
-use benches::tell;
 use benches::verify::new_key;
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -110,7 +110,7 @@ enum Mode {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tell("load", run(&Flags::parse()).await)
+    report("load", run(&Flags::parse()).await)
 }
 
 async fn run(flags: &Flags) -> io::Result<String> {
@@ -146,7 +146,7 @@ async fn measure(
 ) -> io::Result<String> {
     if let Some(Mode::Reports) = flags.mode {
         let measured = Duration::from_secs(flags.seconds);
-        return Ok(table(&Beside { server, key, measured, seed: flags.seed }.run().await?));
+        return Ok(table(&BystanderTimes { server, key, measured, seed: flags.seed }.run().await?));
     }
     if let Some(Mode::Idle) = flags.mode {
         let pid = pid.ok_or_else(|| io::Error::other("say which process it is: --pid"))?;

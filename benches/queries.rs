@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{INSTANCE, KEY, VIDEOS, identifier};
-use benches::place::{Place, close_all};
-use benches::straight::{Grouped, MOBILE, Range, STRAIGHT_MAX, Straight, Sums, Videos};
+use benches::plain_sql::{Grouped, MOBILE, PLAIN_SQL_MAX, PlainSql, Range, Sums, Videos};
+use benches::store_url::{StoreUrl, close_all};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser;
 use metrics_core::engagement::{Part, SecondsBucket};
@@ -34,7 +34,7 @@ const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 struct Args {
     /// sqlite:PATH or postgres://...
     #[arg(long)]
-    store: Place,
+    store: StoreUrl,
     /// The maximum number of repetitions of a query; the median counts.
     #[arg(long, default_value_t = 7)]
     runs: usize,
@@ -109,16 +109,16 @@ fn name_of(value: &DimensionValue) -> String {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let straight = Straight::open(&args.store).await?;
+    let plain_sql = PlainSql::open(&args.store).await?;
     let metrics = open(&args).await?;
-    let until = instant(straight.last_start_ms().await?);
+    let until = instant(plain_sql.last_start_ms().await?);
     println!("{}\n", args.store);
     println!("| query | rows | cold | time | straight SQL | ratio | same |");
     println!("|---|--:|--:|--:|--:|--:|---|");
     let mut wrong = 0;
-    let asked = queries()?.into_iter().filter(|query| query.name.contains(&args.only));
-    for query in asked {
-        wrong += u32::from(!measure(&args, &query, &metrics, &straight, until).await?);
+    let selected = queries()?.into_iter().filter(|query| query.name.contains(&args.only));
+    for query in selected {
+        wrong += u32::from(!measure(&args, &query, &metrics, &plain_sql, until).await?);
     }
     if args.only.is_empty() || "watching".contains(&args.only) {
         watching(&args, &metrics).await?;
@@ -226,35 +226,36 @@ async fn measure(
     args: &Args,
     query: &Query,
     metrics: &Metrics,
-    straight: &Straight,
+    plain_sql: &PlainSql,
     until: DateTime<Utc>,
 ) -> Result<bool, Failure> {
     let range = query.range(until);
-    let rows = straight.rows(&Range { minimum_view_ms: 0, ..range.clone() }).await?;
+    let rows = plain_sql.rows(&Range { minimum_view_ms: 0, ..range.clone() }).await?;
     let cold = if args.cold {
         drop_caches();
         let metrics = open(args).await?;
         let began = Instant::now();
-        query.ask(&metrics, until).await?;
-        told(Some(began.elapsed()))
+        query.run(&metrics, until).await?;
+        milliseconds(Some(began.elapsed()))
     } else {
         String::new()
     };
-    let (answer, time) = repeat(args.runs, async || query.ask(metrics, until).await).await?;
-    let (expected, straight_time) = if args.alone {
+    let (answer, time) = repeat(args.runs, async || query.run(metrics, until).await).await?;
+    let (expected, plain_sql_time) = if args.alone {
         (Answer::TooLong, None)
     } else {
-        repeat(args.runs, async || query.straight(straight, &range).await).await?
+        repeat(args.runs, async || query.plain_sql(plain_sql, &range).await).await?
     };
     let compared = answer != Answer::TooLong && expected != Answer::TooLong;
     let same = compared.then(|| answer == expected);
-    let ratio =
-        straight_time.zip(time).map(|(straight, time)| straight.as_secs_f64() / time.as_secs_f64());
-    let straight_time = if args.alone { String::new() } else { told(straight_time) };
+    let ratio = plain_sql_time
+        .zip(time)
+        .map(|(plain_sql, time)| plain_sql.as_secs_f64() / time.as_secs_f64());
+    let plain_sql_time = if args.alone { String::new() } else { milliseconds(plain_sql_time) };
     println!(
-        "| {} | {rows} | {cold} | {} | {straight_time} | {} | {} |",
+        "| {} | {rows} | {cold} | {} | {plain_sql_time} | {} | {} |",
         query.name,
-        told(time),
+        milliseconds(time),
         ratio.map_or_else(String::new, |ratio| format!("{ratio:.1}")),
         same.map_or("", |same| if same { "yes" } else { "NO" }),
     );
@@ -268,7 +269,7 @@ async fn watching(args: &Args, metrics: &Metrics) -> Result<(), Failure> {
     let (answer, time) =
         repeat(args.runs, async || Ok(Answer::Watching(metrics.watching(&key).await?))).await?;
     let Answer::Watching(watching) = answer else { return Err("it took too long".into()) };
-    println!("| watching, whole key | {watching} | | {} | | | |", told(time));
+    println!("| watching, whole key | {watching} | | {} | | | |", milliseconds(time));
     Ok(())
 }
 
@@ -276,16 +277,16 @@ async fn watching(args: &Args, metrics: &Metrics) -> Result<(), Failure> {
 /// times.
 async fn repeat(
     runs: usize,
-    mut ask: impl AsyncFnMut() -> Result<Answer, Failure>,
+    mut run: impl AsyncFnMut() -> Result<Answer, Failure>,
 ) -> Result<(Answer, Option<Duration>), Failure> {
     let began = Instant::now();
     let mut times = Vec::new();
     // The first run loads the data into memory.
-    let mut answer = ask().await?;
+    let mut answer = run().await?;
     if began.elapsed() < REPEAT_MAX {
         while times.len() < runs && (times.is_empty() || began.elapsed() < REPEAT_MAX) {
             let began = Instant::now();
-            answer = ask().await?;
+            answer = run().await?;
             times.push(began.elapsed());
         }
     } else {
@@ -315,10 +316,10 @@ fn drop_caches() {
     }
 }
 
-fn told(time: Option<Duration>) -> String {
+fn milliseconds(time: Option<Duration>) -> String {
     match time {
         Some(time) => format!("{:.2} ms", time.as_secs_f64() * 1_000.0),
-        None => format!("gave up (limit {} s)", STRAIGHT_MAX.as_secs()),
+        None => format!("gave up (limit {} s)", PLAIN_SQL_MAX.as_secs()),
     }
 }
 
@@ -359,7 +360,7 @@ impl Query {
     }
 
     /// Runs the report in the library.
-    async fn ask(&self, metrics: &Metrics, until: DateTime<Utc>) -> Result<Answer, Failure> {
+    async fn run(&self, metrics: &Metrics, until: DateTime<Utc>) -> Result<Answer, Failure> {
         let timeframe = Timeframe::Between(until - TimeDelta::days(self.days), until);
         let engagement = EngagementQuery::from(self.selection()?)
             .during(timeframe)
@@ -418,27 +419,27 @@ impl Query {
     }
 
     /// Runs the report in plain SQL.
-    async fn straight(&self, straight: &Straight, range: &Range) -> Result<Answer, Failure> {
+    async fn plain_sql(&self, plain_sql: &PlainSql, range: &Range) -> Result<Answer, Failure> {
         let answer = match self.report {
             Report::Plays(buckets) => {
-                let plays_at = straight.plays(range).await?;
+                let plays_at = plain_sql.plays(range).await?;
                 plays_at.map(|plays_at| Answer::Plays(fold_plays(plays_at, &buckets, [])))
             }
             Report::Sources(buckets) => {
-                let plays_at = straight.sources(range).await?;
+                let plays_at = plain_sql.sources(range).await?;
                 plays_at.map(|plays_at| Answer::Sources(fold_sources(plays_at, &buckets)))
             }
             Report::Parts(parts) => {
-                let viewings = straight.viewings(range).await?;
+                let viewings = plain_sql.viewings(range).await?;
                 viewings.map(|it| it.parts(parts)).transpose()?.map(Answer::Parts)
             }
             Report::Seconds(buckets) => {
-                let viewings = straight.viewings(range).await?;
+                let viewings = plain_sql.viewings(range).await?;
                 viewings.map(|it| it.seconds(buckets)).transpose()?.map(Answer::Seconds)
             }
-            Report::Grouped(by) => straight.grouped(range, by).await?.map(rows_of),
+            Report::Grouped(by) => plain_sql.grouped(range, by).await?.map(rows_of),
             // Without the period before, which is half of the work.
-            Report::Listed => straight.grouped(range, Grouped::Video).await?.map(rows_of),
+            Report::Listed => plain_sql.grouped(range, Grouped::Video).await?.map(rows_of),
         };
         Ok(answer.unwrap_or(Answer::TooLong))
     }

@@ -12,7 +12,7 @@ use metrics_core::store::{
 };
 
 use crate::Failure;
-use crate::place::sqlite;
+use crate::store_url::sqlite;
 
 /// The number of videos, sessions or block headers that are read at once.
 const AT_ONCE: u32 = 10_000;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use benches::Failure;
 use benches::dataset::{Dataset, INSTANCE};
-use benches::place::{AT_ONCE, Place, close_all};
+use benches::store_url::{AT_ONCE, StoreUrl, close_all};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -32,14 +32,14 @@ const PORTION: u64 = 50_000;
 const VACUUM_EVERY: u64 = 4 * PORTION;
 
 /// The interval between two displays of progress.
-const TELL: Duration = Duration::from_millis(500);
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Fills an empty store with sessions.
 #[derive(Parser)]
 struct Args {
     /// sqlite:PATH or postgres://...
     #[arg(long)]
-    store: Place,
+    store: StoreUrl,
     /// The number of sessions.
     #[arg(long, default_value_t = 10_000_000)]
     sessions: u64,
@@ -65,7 +65,7 @@ async fn main() -> Result<(), Failure> {
     let dataset = Arc::new(Dataset::new(args.seed, args.sessions, until.timestamp_millis()));
     store.create_key(dataset.key(), until).await?;
 
-    let mut progress = Progress { sessions: args.sessions, written: 0, told: Instant::now() };
+    let mut progress = Progress { sessions: args.sessions, written: 0, shown_at: Instant::now() };
     let (mut writing, mut upkeep) = (Duration::ZERO, Duration::ZERO);
     for first in (0..args.sessions).step_by(PORTION as usize) {
         let began = Instant::now();
@@ -92,7 +92,7 @@ async fn main() -> Result<(), Failure> {
         "{}: {} sessions in {writing:.1?}, {rate:.0}/s; closed and merged in {upkeep:.1?}",
         args.store, args.sessions
     );
-    tell_space(&args.store, args.sessions).await
+    print_space(&args.store, args.sessions).await
 }
 
 /// Writes sessions in the order of time, as a server does.
@@ -113,7 +113,7 @@ async fn write(
         .map_ok(|writes| commit(store, writes))
         .try_buffered(IN_FLIGHT)
         .try_for_each(|written| {
-            progress.tell(written);
+            progress.show(written);
             std::future::ready(Ok(()))
         })
         .await
@@ -130,17 +130,17 @@ async fn commit(store: &Arc<dyn Store>, writes: Arc<[SessionWrite]>) -> Result<u
 struct Progress {
     sessions: u64,
     written: u64,
-    told: Instant,
+    shown_at: Instant,
 }
 
 impl Progress {
-    fn tell(&mut self, written: u64) {
+    fn show(&mut self, written: u64) {
         self.written += written;
         let done = self.written == self.sessions;
-        if !std::io::stderr().is_terminal() || !done && self.told.elapsed() < TELL {
+        if !std::io::stderr().is_terminal() || !done && self.shown_at.elapsed() < REPORT_INTERVAL {
             return;
         }
-        self.told = Instant::now();
+        self.shown_at = Instant::now();
         let end = if done { "\n" } else { "" };
         eprint!("\r{} of {}{end}", self.written, self.sessions);
         // A failure to show progress does not stop the program.
@@ -148,13 +148,13 @@ impl Progress {
     }
 }
 
-async fn tell_space(place: &Place, sessions: u64) -> Result<(), Failure> {
+async fn print_space(store_url: &StoreUrl, sessions: u64) -> Result<(), Failure> {
     println!("\n| table or index | bytes | per session |\n|---|---|---|");
-    let space = place.space().await?;
-    let tell = |name: &str, bytes: i64| {
+    let space = store_url.space().await?;
+    let print = |name: &str, bytes: i64| {
         println!("| {name} | {bytes} | {:.1} |", bytes as f64 / sessions as f64);
     };
-    space.iter().for_each(|it| tell(&it.name, it.bytes));
-    tell("all", space.iter().map(|it| it.bytes).sum());
+    space.iter().for_each(|it| print(&it.name, it.bytes));
+    report("all", space.iter().map(|it| it.bytes).sum());
     Ok(())
 }

@@ -16,13 +16,13 @@ use crate::verify::{check, new_key, reported};
 pub struct Target {
     // The first field, so that the server has ended when its database is dropped.
     server: Server,
-    place: Place,
+    database: TestDatabase,
     key: String,
 }
 
 /// The database of the server, deleted when this is dropped.
 #[derive(Debug)]
-enum Place {
+enum TestDatabase {
     Nowhere,
     Directory(TempDir),
     Database(Database),
@@ -36,22 +36,22 @@ impl Target {
     ///
     /// The server does not start.
     pub async fn start(binary: &Path, store: Option<&str>, disk: &Path) -> io::Result<Self> {
-        let (place, url) = match store {
-            None => (Place::Nowhere, None),
+        let (database, url) = match store {
+            None => (TestDatabase::Nowhere, None),
             Some("sqlite") => {
                 let directory = tempfile::tempdir_in(disk)?;
                 let url = format!("sqlite:{}", directory.path().join("metrics.db").display());
-                (Place::Directory(directory), Some(url))
+                (TestDatabase::Directory(directory), Some(url))
             }
             Some(server) => {
                 let database = Database::on(server).await;
                 let url = database.url();
-                (Place::Database(database), Some(url))
+                (TestDatabase::Database(database), Some(url))
             }
         };
         let server = Server::start(binary, url.as_deref()).await?;
         let key = if url.is_some() { new_key(server.address()).await? } else { String::new() };
-        Ok(Self { server, place, key })
+        Ok(Self { server, database, key })
     }
 
     /// Returns the address of the server.
@@ -75,7 +75,7 @@ impl Target {
     /// Whether the server counts the events that it receives.
     #[must_use]
     pub fn counts(&self) -> bool {
-        !matches!(self.place, Place::Nowhere)
+        !matches!(self.database, TestDatabase::Nowhere)
     }
 
     /// Stops the server, and deletes its database.
@@ -89,11 +89,11 @@ impl Target {
         if counts && !status.success() {
             return Err(io::Error::other(format!("the server ended with {status}")));
         }
-        match self.place {
-            Place::Nowhere => Ok(()),
-            Place::Directory(directory) => directory.close(),
+        match self.database {
+            TestDatabase::Nowhere => Ok(()),
+            TestDatabase::Directory(directory) => directory.close(),
             // Dropping it deletes it on the server.
-            Place::Database(database) => {
+            TestDatabase::Database(database) => {
                 drop(database);
                 Ok(())
             }

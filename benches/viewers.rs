@@ -23,12 +23,12 @@ pub const PLAY_MS_MIN: u64 = 1_000;
 const ACTIONS_MEAN: f64 = 6.0;
 
 /// The longest segment, in hundredths of a second.
-const STRETCH_MAX: u32 = 3_000;
+const SEGMENT_MAX: u32 = 3_000;
 
 /// The shortest segment, and the minimum distance of a jump and of the next pause from the last pause. Closer ones,
 /// from viewers who act within milliseconds, look like the mistakes that the server corrects for real clients: echoes
 /// and landings.
-const STRETCH_MIN: u32 = 50;
+const SEGMENT_MIN: u32 = 50;
 
 /// Browsers on pages with videos, the most frequent first.
 pub const USER_AGENTS: [&str; 12] = [
@@ -136,7 +136,7 @@ pub struct Viewing {
 
 /// The next messages of a viewer.
 #[derive(Debug, Default)]
-pub struct Says {
+pub struct Messages {
     /// The payloads of events, in their order.
     pub events: Vec<String>,
     /// Whether the session ends after them.
@@ -201,50 +201,50 @@ impl Viewers {
     }
 
     /// Returns the next messages of a session.
-    pub fn act(&mut self, viewing: &mut Viewing) -> Says {
-        let mut says = Says::default();
+    pub fn act(&mut self, viewing: &mut Viewing) -> Messages {
+        let mut messages = Messages::default();
         if viewing.actions == 0 {
-            self.finish(viewing, &mut says);
-            return says;
+            self.finish(viewing, &mut messages);
+            return messages;
         }
         viewing.actions -= 1;
         match (viewing.playing, self.below(10)) {
-            (false, _) => viewing.play(&mut says),
+            (false, _) => viewing.play(&mut messages),
             (true, 0..6) => {
-                self.watch(viewing, &mut says);
+                self.watch(viewing, &mut messages);
                 let before = viewing.position;
-                while viewing.position.abs_diff(before) < STRETCH_MIN {
-                    viewing.position = self.random.random_range(0..viewing.duration - STRETCH_MAX);
+                while viewing.position.abs_diff(before) < SEGMENT_MIN {
+                    viewing.position = self.random.random_range(0..viewing.duration - SEGMENT_MAX);
                 }
                 if viewing.is_of_old_client() {
-                    viewing.say("seeked", None, &mut says);
+                    viewing.push("seeked", None, &mut messages);
                 }
-                viewing.play(&mut says);
+                viewing.play(&mut messages);
             }
-            (true, 6..9) => self.watch(viewing, &mut says),
-            (true, _) => viewing.say("volumechange", None, &mut says),
+            (true, 6..9) => self.watch(viewing, &mut messages),
+            (true, _) => viewing.push("volumechange", None, &mut messages),
         }
-        says
+        messages
     }
 
     /// Ends a session early or on time.
-    pub fn finish(&mut self, viewing: &mut Viewing, says: &mut Says) {
+    pub fn finish(&mut self, viewing: &mut Viewing, messages: &mut Messages) {
         if viewing.playing {
-            self.watch(viewing, says);
+            self.watch(viewing, messages);
         }
-        says.ends = true;
+        messages.ends = true;
         self.tally.count(viewing);
     }
 
     /// Plays for a while, and pauses.
-    fn watch(&mut self, viewing: &mut Viewing, says: &mut Says) {
+    fn watch(&mut self, viewing: &mut Viewing, messages: &mut Messages) {
         let left = viewing.duration - viewing.position;
         let mut stretch = left;
-        if STRETCH_MIN < left {
+        if SEGMENT_MIN < left {
             let is_apart = |stretch: u32| {
-                STRETCH_MIN <= (viewing.position + stretch).abs_diff(viewing.paused_at)
+                SEGMENT_MIN <= (viewing.position + stretch).abs_diff(viewing.paused_at)
             };
-            let mut draw = || self.random.random_range(STRETCH_MIN..STRETCH_MAX).min(left);
+            let mut draw = || self.random.random_range(SEGMENT_MIN..SEGMENT_MAX).min(left);
             stretch = draw();
             while !is_apart(stretch) {
                 stretch = draw();
@@ -255,7 +255,7 @@ impl Viewers {
         viewing.clock_ms += u64::from(stretch) * 10;
         viewing.view_ms += u64::from(stretch) * 10;
         viewing.playing = false;
-        viewing.say("pause", Some("to"), says);
+        viewing.push("pause", Some("to"), messages);
         viewing.clock_ms += 50;
         if viewing.position == viewing.duration {
             viewing.position = 0;
@@ -294,13 +294,13 @@ impl Viewing {
         self.video.is_multiple_of(2)
     }
 
-    fn play(&mut self, says: &mut Says) {
+    fn play(&mut self, messages: &mut Messages) {
         self.clock_ms += 200;
         self.playing = true;
-        self.say("play", Some("from"), says);
+        self.push("play", Some("from"), messages);
     }
 
-    fn say(&mut self, name: &str, position: Option<&str>, says: &mut Says) {
+    fn push(&mut self, name: &str, position: Option<&str>, messages: &mut Messages) {
         // No two events of a session have the same time.
         self.clock_ms += 1;
         let seconds = |hundredths: u32| {
@@ -324,6 +324,6 @@ impl Viewing {
             member("timestamp", &self.clock_ms.to_string());
         }
         event.push('}');
-        says.events.push(event);
+        messages.events.push(event);
     }
 }

@@ -26,12 +26,12 @@ struct Line {
     received_ms: i64,
     session: String,
     #[serde(flatten)]
-    what: What,
+    kind: LineKind,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "name", rename_all = "lowercase")]
-enum What {
+enum LineKind {
     Play {
         from: f64,
     },
@@ -62,10 +62,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Applies an event to its session. The first play begins a session; earlier events are not part of it.
 fn apply(sessions: &mut BTreeMap<String, Session>, line: Line) -> Result<(), Box<dyn Error>> {
     let at = Moment::received(line.received_ms);
-    let event = match line.what {
-        What::Play { from } => PlayerEvent::play(from),
-        What::Pause { to } => PlayerEvent::pause(to),
-        What::Gone => {
+    let event = match line.kind {
+        LineKind::Play { from } => PlayerEvent::play(from),
+        LineKind::Pause { to } => PlayerEvent::pause(to),
+        LineKind::Gone => {
             if let Some(session) = sessions.get_mut(&line.session) {
                 session.lose(at);
             }

@@ -155,7 +155,7 @@ impl Serving {
     }
 
     /// Sends a request, and returns the status and the body of the response.
-    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let (host, length) = (self.address, body.len());
         let head = format!(
@@ -229,8 +229,8 @@ fn the_library_alone_shows_what_it_recorded() {
     let dependencies = shown(&readme, after, "toml");
     let program = compiled("readme-alone", dependencies, shown(&readme, after, "rust"));
     let directory = TempDir::new().unwrap();
-    let told = run(Command::new(program).current_dir(directory.path()));
-    assert_eq!(told, "1 plays, 12500 ms watched\n");
+    let output = run(Command::new(program).current_dir(directory.path()));
+    assert_eq!(output, "1 plays, 12500 ms watched\n");
     assert!(directory.path().join("metrics.db").exists());
 }
 
@@ -246,16 +246,16 @@ fn a_server_made_with_axum_answers_reports_under_its_path() {
     let program = compiled("readme-mounted", shown(&chapter, after, "toml"), &program);
     let server = Serving::start(&program, free);
 
-    assert_eq!(server.ask("GET", "/", ""), (200, "hello from the application".to_owned()));
-    assert_eq!(server.ask("GET", "/api/v1/plays?identifier=intro", "").0, 404);
-    let (status, made) = server.ask("POST", "/analytics/api/v1/keys", "");
+    assert_eq!(server.request("GET", "/", ""), (200, "hello from the application".to_owned()));
+    assert_eq!(server.request("GET", "/api/v1/plays?identifier=intro", "").0, 404);
+    let (status, made) = server.request("POST", "/analytics/api/v1/keys", "");
     assert_eq!(status, 201, "{made}");
     let key = serde_json::from_str::<Value>(&made).unwrap()["key"].clone();
     let event = |name: &str, at: f64| json!({ "name": name, "key": key, "session_id": "a", "embed_id": "intro", "video_time": at });
     let batch = json!({ "events": [event("play", 0.0), event("pause", 12.5)] }).to_string();
-    let sent = server.ask("POST", "/analytics/v1/events", &batch);
+    let sent = server.request("POST", "/analytics/v1/events", &batch);
     assert_eq!(sent, (200, r#"{"accepted":2,"rejected":[]}"#.to_owned()));
-    let (status, plays) = server.ask("GET", "/analytics/api/v1/plays?identifier=intro", "");
+    let (status, plays) = server.request("GET", "/analytics/api/v1/plays?identifier=intro", "");
     assert_eq!(status, 200, "{plays}");
     let plays: Value = serde_json::from_str(&plays).unwrap();
     assert_eq!(plays["views"][0]["views"], 1, "{plays}");

@@ -22,11 +22,11 @@ async fn main() -> Result<(), Error> {
     let mut viewer = Viewer::join(&socket, &key, &session, "intro").await?;
     // A page that was offline sends its events later, with the times at which they happened. A repeated event counts
     // once if its time is the same.
-    viewer.tell(at(began, 0, json!({ "name": "play", "from": 0.0, "duration": 60.0 }))).await?;
-    viewer.tell(at(began, 10_000, json!({ "name": "pause", "to": 10.0 }))).await?;
-    viewer.tell(at(began, 10_000, json!({ "name": "pause", "to": 10.0 }))).await?;
-    viewer.tell(at(began, 12_000, json!({ "name": "play", "from": 5.0 }))).await?;
-    viewer.tell(at(began, 17_000, json!({ "name": "pause", "to": 10.0 }))).await?;
+    viewer.send(at(began, 0, json!({ "name": "play", "from": 0.0, "duration": 60.0 }))).await?;
+    viewer.send(at(began, 10_000, json!({ "name": "pause", "to": 10.0 }))).await?;
+    viewer.send(at(began, 10_000, json!({ "name": "pause", "to": 10.0 }))).await?;
+    viewer.send(at(began, 12_000, json!({ "name": "play", "from": 5.0 }))).await?;
+    viewer.send(at(began, 17_000, json!({ "name": "pause", "to": 10.0 }))).await?;
     viewer.leave().await
 }
 

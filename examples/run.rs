@@ -39,7 +39,7 @@ struct Serving {
     child: Child,
     lines: Receiver<String>,
     address: String,
-    told: Vec<String>,
+    output: Vec<String>,
     _directory: TempDir,
 }
 
@@ -51,15 +51,15 @@ impl Serving {
         command.arg("127.0.0.1:0").current_dir(directory.path()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (told, lines) = channel();
+        let (output, lines) = channel();
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 // The receiver is gone when the test is over.
-                let _heard = told.send(line);
+                let _ignored = output.send(line);
             }
         });
-        let (address, told) = (String::new(), Vec::new());
-        let mut this = Self { child, lines, address, told, _directory: directory };
+        let (address, output) = (String::new(), Vec::new());
+        let mut this = Self { child, lines, address, output, _directory: directory };
         this.address = this.wait_for("listening on http://");
         this
     }
@@ -67,13 +67,13 @@ impl Serving {
     /// Returns the rest of the line that begins with `begin`.
     fn wait_for(&mut self, begin: &str) -> String {
         loop {
-            if let Some(rest) = self.told.iter().find_map(|line| line.strip_prefix(begin)) {
+            if let Some(rest) = self.output.iter().find_map(|line| line.strip_prefix(begin)) {
                 return rest.to_owned();
             }
             let Ok(line) = self.lines.recv_timeout(WAIT) else {
-                panic!("no line begins with {begin:?}: {:?}", self.told);
+                panic!("no line begins with {begin:?}: {:?}", self.output);
             };
-            self.told.push(line);
+            self.output.push(line);
         }
     }
 
@@ -169,13 +169,13 @@ fn embed_axum_shows_its_users_their_own_figures() {
 fn player_shows_what_it_says_and_is_told() {
     let mut server = Serving::start("embed_hyper");
     let key = server.wait_for("key ");
-    let told = server.watch(&key);
-    let messages: Vec<(char, Value)> = told
+    let output = server.watch(&key);
+    let messages: Vec<(char, Value)> = output
         .lines()
         .map(|line| (line.chars().next().unwrap(), serde_json::from_str(&line[2..]).unwrap()))
         .collect();
-    let said = messages.iter().filter(|(direction, _)| *direction == '>');
-    let events: Vec<_> = said.map(|(_, message)| message[3].as_str().unwrap()).collect();
+    let sent = messages.iter().filter(|(direction, _)| *direction == '>');
+    let events: Vec<_> = sent.map(|(_, message)| message[3].as_str().unwrap()).collect();
     assert_eq!(events, ["phx_join", "event", "event", "event", "event", "event", "phx_leave"]);
     let replies = messages.iter().filter(|(_, message)| message[3] == "phx_reply");
     let statuses: Vec<_> = replies.map(|(_, message)| message[4]["status"].clone()).collect();
@@ -217,7 +217,7 @@ fn offline_folds_a_log() {
 async fn two_instances_count_a_viewer_who_moves_once() {
     let database = Database::new(Backend::Timescale).await;
     let url = database.url();
-    let told = tokio::task::spawn_blocking(move || run("two_instances", &[&url])).await.unwrap();
-    let lines: Vec<&str> = told.lines().filter(|line| !line.starts_with(['<', '>'])).collect();
+    let output = tokio::task::spawn_blocking(move || run("two_instances", &[&url])).await.unwrap();
+    let lines: Vec<&str> = output.lines().filter(|line| !line.starts_with(['<', '>'])).collect();
     assert_eq!(lines, ["the first server has stopped", "1 plays, 12.5 s watched"]);
 }

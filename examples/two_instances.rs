@@ -35,7 +35,7 @@ impl Instance {
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(serve(listener, service, CONNECTIONS_MAX, async {
             // A dropped sender stops the server as well.
-            let _said = stopped.await;
+            let _ignored = stopped.await;
         }));
         Ok(Self { metrics, socket, stop, serving })
     }
@@ -58,7 +58,7 @@ async fn main() -> Result<(), Error> {
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64;
 
     let mut viewer = Viewer::join(&first.socket, key.as_str(), &session, "intro").await?;
-    viewer.tell(json!({ "name": "play", "from": 0.0, "timestamp": began })).await?;
+    viewer.send(json!({ "name": "play", "from": 0.0, "timestamp": began })).await?;
     first.stop().await?;
     println!("the first server has stopped");
     drop(viewer);
@@ -66,7 +66,7 @@ async fn main() -> Result<(), Error> {
     // A client whose connection is lost does the same: it joins the same session at any server.
     let mut viewer = Viewer::join(&second.socket, key.as_str(), &session, "intro").await?;
     let pause = json!({ "name": "pause", "to": 12.5, "timestamp": began + 12_500 });
-    viewer.tell(pause).await?;
+    viewer.send(pause).await?;
     viewer.leave().await?;
 
     for bucket in second.metrics.plays(&Selection::key(key).into()).await? {

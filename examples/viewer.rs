@@ -62,7 +62,7 @@ impl Viewer {
     /// # Errors
     ///
     /// The connection is lost, or the server rejects the event.
-    pub async fn tell(&mut self, event: Value) -> Result<(), Error> {
+    pub async fn send(&mut self, event: Value) -> Result<(), Error> {
         self.call("event", event).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use metrics_core::user_agent::{Browser, Device};
 
-use super::Straight;
+use super::PlainSql;
 
 /// A selection of sessions.
 #[derive(Clone, Debug)]
@@ -53,16 +53,16 @@ pub enum Videos {
 }
 
 impl Videos {
-    pub(super) fn condition(self, straight: &Straight) -> String {
+    pub(super) fn condition(self, plain_sql: &PlainSql) -> String {
         match self {
             Self::Ranked(rank) => format!("identifier = '{}'", crate::dataset::identifier(rank)),
-            Self::Knots => match straight {
-                Straight::File(_) => "metadata ->> 'course' = 'knots'".to_owned(),
-                Straight::Database(_) => "metadata @> '{\"course\": \"knots\"}'".to_owned(),
+            Self::Knots => match plain_sql {
+                PlainSql::File(_) => "metadata ->> 'course' = 'knots'".to_owned(),
+                PlainSql::Database(_) => "metadata @> '{\"course\": \"knots\"}'".to_owned(),
             },
-            Self::All => match straight {
-                Straight::File(_) => format!("key = '{}'", crate::dataset::KEY),
-                Straight::Database(_) => {
+            Self::All => match plain_sql {
+                PlainSql::File(_) => format!("key = '{}'", crate::dataset::KEY),
+                PlainSql::Database(_) => {
                     format!("key_id = (select id from keys where key = '{}')", crate::dataset::KEY)
                 }
             },

@@ -31,7 +31,7 @@ const DAY_SECONDS: u32 = 86_400;
 
 /// A bystander and the reports beside it.
 #[derive(Clone, Debug)]
-pub struct Beside {
+pub struct BystanderTimes {
     /// The address of the server.
     pub server: SocketAddr,
     /// The key of the bystander.
@@ -93,7 +93,7 @@ pub fn table(halves: &[Half; 2]) -> String {
     table
 }
 
-impl Beside {
+impl BystanderTimes {
     /// Measures the bystander without reports, then with them.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Beside {
             connect(self.server, self.key.clone(), self.seed, 0).await?;
         let viewing = viewers.begin();
         let (topic, payload) = (viewing.topic().to_owned(), viewers.join(&viewing));
-        say(&mut socket, &format!(r#"["1","1","{topic}","phx_join",{payload}]"#)).await?;
+        send(&mut socket, &format!(r#"["1","1","{topic}","phx_join",{payload}]"#)).await?;
         let without = self.half(&mut socket, &topic).await?;
         let read = Arc::new(AtomicUsize::new(0));
         let mut reading = JoinSet::new();
@@ -143,7 +143,7 @@ impl Beside {
                 number + 1
             );
             let began = Instant::now();
-            say(socket, &event).await?;
+            send(socket, &event).await?;
             half.events.push(began.elapsed());
             let began = Instant::now();
             alive(self.server).await?;
@@ -192,7 +192,7 @@ async fn alive(server: SocketAddr) -> io::Result<()> {
 }
 
 /// Sends an event, and waits for its acknowledgement.
-async fn say(socket: &mut Socket, text: &str) -> io::Result<()> {
+async fn send(socket: &mut Socket, text: &str) -> io::Result<()> {
     socket.push(text);
     let answer = async {
         socket.flush().await?;

@@ -18,14 +18,14 @@ use crate::Failure;
 
 /// A store by name: `sqlite:PATH`, or the URL of a PostgreSQL database.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum StoreUrl {
     /// A file.
     Sqlite(PathBuf),
     /// A database, with TimescaleDB or without.
     Postgres(String),
 }
 
-impl FromStr for Place {
+impl FromStr for StoreUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -39,7 +39,7 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(_) => f.write_str("SQLite"),
@@ -59,7 +59,7 @@ pub struct Space {
     pub bytes: i64,
 }
 
-impl Place {
+impl StoreUrl {
     /// Opens the store.
     ///
     /// # Errors

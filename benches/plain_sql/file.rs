@@ -11,7 +11,7 @@ use metrics_core::response::{PlaysAt, SourceAt};
 
 use super::selection::{Grouped, Range, Sums};
 use super::viewings::Viewings;
-use super::{STRAIGHT_MAX, at_ms};
+use super::{PLAIN_SQL_MAX, at_ms};
 use crate::Failure;
 
 #[derive(QueryableByName)]
@@ -70,7 +70,7 @@ pub(super) fn file_plays(
             let sums = (it.plays, it.view_ms, it.unique_ms);
             plays_of(it.at_ms, (it.browser, it.platform, it.device), sums)
         }));
-        if STRAIGHT_MAX < began.elapsed() {
+        if PLAIN_SQL_MAX < began.elapsed() {
             return Ok(None);
         }
     }
@@ -111,7 +111,7 @@ pub(super) fn file_grouped(
             let more = [it.plays, it.view_ms, it.startup_ms, it.startups];
             sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
-        if STRAIGHT_MAX < began.elapsed() {
+        if PLAIN_SQL_MAX < began.elapsed() {
             return Ok(None);
         }
     }
@@ -145,7 +145,7 @@ pub(super) fn file_sources(
             let source = Source::parse(&it.url)?;
             Some(SourceAt { at_ms: it.at_ms, source, plays: it.plays.unsigned_abs() })
         }));
-        if STRAIGHT_MAX < began.elapsed() {
+        if PLAIN_SQL_MAX < began.elapsed() {
             return Ok(None);
         }
     }
@@ -175,7 +175,7 @@ pub(super) fn file_viewings(
             let row = row?;
             viewings.push(row.started_at, &row.segments, row.duration_ms);
         }
-        if STRAIGHT_MAX < began.elapsed() {
+        if PLAIN_SQL_MAX < began.elapsed() {
             return Ok(None);
         }
     }

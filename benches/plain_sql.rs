@@ -1,6 +1,6 @@
 //! The same reports by plain SQL over the rows of sessions, as a baseline.
 //!
-//! The videos of a selection are looked up first, as in the stores. Each query is cancelled after [`STRAIGHT_MAX`].
+//! The videos of a selection are looked up first, as in the stores. Each query is cancelled after [`PLAIN_SQL_MAX`].
 
 mod file;
 mod selection;
@@ -19,45 +19,45 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::Failure;
-use crate::place::{Place, postgres, sqlite};
 use crate::rows::rows_of;
+use crate::store_url::{StoreUrl, postgres, sqlite};
 use file::{Number, file_grouped, file_plays, file_sources, file_viewings, within};
 
 pub use selection::{Grouped, MOBILE, Range, Sums, Videos};
 pub use viewings::Viewings;
 
 /// The time limit of a query.
-pub const STRAIGHT_MAX: Duration = Duration::from_secs(60);
+pub const PLAIN_SQL_MAX: Duration = Duration::from_secs(60);
 
 /// A connection for plain SQL.
-pub enum Straight {
+pub enum PlainSql {
     /// To a file.
     File(Arc<Mutex<SqliteConnection>>),
     /// To a database.
     Database(Client),
 }
 
-impl std::fmt::Debug for Straight {
+impl std::fmt::Debug for PlainSql {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Straight").finish_non_exhaustive()
     }
 }
 
-impl Straight {
+impl PlainSql {
     /// Opens a separate connection to a store's database.
     ///
     /// # Errors
     ///
     /// The database does not open.
-    pub async fn open(place: &Place) -> Result<Self, Failure> {
-        Ok(match place {
-            Place::Sqlite(path) => {
+    pub async fn open(store_url: &StoreUrl) -> Result<Self, Failure> {
+        Ok(match store_url {
+            StoreUrl::Sqlite(path) => {
                 let rows = rows_of(path).await?;
                 Self::File(Arc::new(sqlite(&rows.to_string_lossy())?.into()))
             }
-            Place::Postgres(url) => {
+            StoreUrl::Postgres(url) => {
                 let client = postgres(url).await?;
-                let limit = format!("set statement_timeout = {}", STRAIGHT_MAX.as_millis());
+                let limit = format!("set statement_timeout = {}", PLAIN_SQL_MAX.as_millis());
                 client.batch_execute(&limit).await?;
                 client.batch_execute(SESSIONS).await?;
                 Self::Database(client)
@@ -130,7 +130,7 @@ impl Straight {
         let mut viewings = Viewings::default();
         while let Some(row) = rows.try_next().await? {
             viewings.push(unix_ms(row.get(0)), row.get(1), row.get(2));
-            if STRAIGHT_MAX < began.elapsed() {
+            if PLAIN_SQL_MAX < began.elapsed() {
                 return Ok(None);
             }
         }
@@ -261,7 +261,7 @@ impl Straight {
         let began = Instant::now();
         let rows = client.query(&sql, &[&videos, &from, &to, &grain, &range.minimum_view_ms]).await;
         match rows {
-            Err(_) if STRAIGHT_MAX <= began.elapsed() => Ok(None),
+            Err(_) if PLAIN_SQL_MAX <= began.elapsed() => Ok(None),
             rows => Ok(Some(rows?)),
         }
     }
