@@ -4,7 +4,7 @@
 // The server closes a websocket after 60 s without a message.
 const HEARTBEAT_MS = 30_000;
 // Without a websocket, a viewer no longer counts as watching 60 s after the last event.
-const SIGN_MS = 15_000;
+const ALIVE_MS = 15_000;
 // The timeout of opening a websocket, after which the script posts batches.
 const OPEN_MS = 5_000;
 const RETRY_MS = 1_000;
@@ -22,7 +22,7 @@ const QUEUE_MAX = 1_000;
 // The tolerance of positions: players seek to key frames, and timers are inexact.
 const JUMP_SECONDS = 0.5;
 // Media report their position four times a second, in the background once.
-const GUESS_MS_MAX = 1_000;
+const ESTIMATE_MS_MAX = 1_000;
 // The time that a detached session waits for its video: recovery from an error takes seconds, an advert half a minute.
 const KEPT_MS = 60_000;
 // The largest number of detached sessions: a video, and the adverts of a break.
@@ -41,9 +41,9 @@ let detail;
 
 // A `*` matches one segment; at the end it matches the rest.
 const fits = (pattern) => {
-  const [wanted, given] = [pattern, location.pathname].map((path) => path.split('/'));
-  const isWhole = wanted.at(-1) === '*' || wanted.length === given.length;
-  return isWhole && wanted.every((part, i) => part === given[i] || (part === '*' && i in given));
+  const [segments, given] = [pattern, location.pathname].map((path) => path.split('/'));
+  const isWhole = segments.at(-1) === '*' || segments.length === given.length;
+  return isWhole && segments.every((part, i) => part === given[i] || (part === '*' && i in given));
 };
 
 // The reported part of the page's URL.
@@ -61,7 +61,7 @@ class Session {
   joined = false;
   playing = false;
   over = false;
-  told = performance.now();
+  sentAt = performance.now();
   rate = 1;
 
   constructor(monitor, about) {
@@ -75,7 +75,7 @@ class Session {
     if (this.events.length < QUEUE_MAX || event.name === 'pause') {
       this.events.push({ event: { ...event, timestamp: event.timestamp || stamp() }, ref: null });
     }
-    this.told = performance.now();
+    this.sentAt = performance.now();
     this.link.flush();
   }
 
@@ -98,14 +98,14 @@ class Session {
   // Returns all events as bodies of batches. To save space, only the first event of a body has page and session data.
   batches() {
     const { identifier, metadata, ...once } = this.about;
-    const whose = { session_id: this.id, embed_id: identifier, metadata };
-    const fitting = Math.floor(BATCH_CHARS_MAX / (JSON.stringify(whose).length + 150));
+    const owner = { session_id: this.id, embed_id: identifier, metadata };
+    const fitting = Math.floor(BATCH_CHARS_MAX / (JSON.stringify(owner).length + 150));
     const size = Math.max(1, Math.min(BATCH_MAX, fitting));
     const batches = [];
     for (let start = 0; start < this.events.length; start += size) {
       const entries = this.events.slice(start, start + size);
-      const events = entries.map(({ event: { from, to, ...more } }) => ({ ...more, video_time: from ?? to, ...whose }));
-      Object.assign(events[0], once, { heartbeat: SIGN_MS / 1000 });
+      const events = entries.map(({ event: { from, to, ...more } }) => ({ ...more, video_time: from ?? to, ...owner }));
+      Object.assign(events[0], once, { heartbeat: ALIVE_MS / 1000 });
       batches.push({ entries, body: JSON.stringify({ events }) });
     }
     return batches;
@@ -118,7 +118,7 @@ class Link {
   socket = null;
   open = false;
   // Whether this websocket, or any, has received a message.
-  heard = false;
+  received = false;
   worked = false;
   blocked = false;
   // Failed websockets since the last successful one, and failed batches.
@@ -126,8 +126,8 @@ class Link {
   refusals = 0;
   lastRef = 0;
 
-  constructor(base, key, silence, live) {
-    Object.assign(this, { base, key, silence, live });
+  constructor(base, key, disable, live) {
+    Object.assign(this, { base, key, disable, live });
     this.batchUrl = `${base}api/v1/events?key=${encodeURIComponent(key)}`;
   }
 
@@ -135,7 +135,7 @@ class Link {
   end() {
     this.ended = true;
     this.close();
-    clearTimeout(this.signing);
+    clearTimeout(this.aliveTimer);
     this.sessions.clear();
   }
 
@@ -144,10 +144,10 @@ class Link {
     if (this.ended) return;
     for (const session of this.sessions) {
       session.over ||= session.until < performance.now();
-      if (this.open) this.tell(session);
+      if (this.open) this.report(session);
       if (session.over && !session.events.length) this.sessions.delete(session);
     }
-    this.sign();
+    this.keepAlive();
     if (this.open || !this.isNeeded()) return;
     if (!this.socket && !this.retry && !this.blocked) this.connect();
     if (this.failures >= (this.worked ? 2 : 1)) this.post();
@@ -158,14 +158,14 @@ class Link {
   }
 
   // Without a websocket, playing sessions send signs of life, also while they wait for data.
-  sign() {
-    clearTimeout(this.signing);
-    const told = [...this.sessions].filter((session) => session.playing).map((session) => session.told);
-    if (this.open || !told.length) return;
-    this.signing = setTimeout(() => {
+  keepAlive() {
+    clearTimeout(this.aliveTimer);
+    const sentAt = [...this.sessions].filter((session) => session.playing).map((session) => session.sentAt);
+    if (this.open || !sentAt.length) return;
+    this.aliveTimer = setTimeout(() => {
       this.check();
-      this.sign();
-    }, Math.max(Math.min(...told) + SIGN_MS - performance.now(), COLLECT_MS));
+      this.keepAlive();
+    }, Math.max(Math.min(...sentAt) + ALIVE_MS - performance.now(), COLLECT_MS));
   }
 
   check() {
@@ -183,7 +183,7 @@ class Link {
         this.open = true;
         this.flush();
       };
-      socket.onmessage = ({ data }) => socket === this.socket && this.hear(...JSON.parse(data));
+      socket.onmessage = ({ data }) => socket === this.socket && this.receive(...JSON.parse(data));
       socket.onclose = () => this.lose(socket);
     } catch {
       this.lose(this.socket);
@@ -197,14 +197,14 @@ class Link {
     this.retry = setTimeout(() => {
       this.retry = null;
       this.flush();
-    }, this.patience(this.failures));
+    }, this.backoff(this.failures));
     this.flush();
   }
 
   close() {
     const { socket } = this;
     this.socket = this.beating = null;
-    this.open = this.heard = false;
+    this.open = this.received = false;
     clearTimeout(this.timer);
     clearTimeout(this.retry);
     this.retry = null;
@@ -213,7 +213,7 @@ class Link {
   }
 
   // The backoff, exponential with jitter.
-  patience(failures) {
+  backoff(failures) {
     return Math.min(RETRY_MS_MAX, RETRY_MS * 2 ** (failures - 1)) * (0.5 + Math.random() / 2);
   }
 
@@ -234,7 +234,7 @@ class Link {
     return ref;
   }
 
-  tell(session) {
+  report(session) {
     const { topic, about, joinRef } = session;
     if (!joinRef) {
       if (session.playing || session.events.length) {
@@ -248,9 +248,9 @@ class Link {
     }
   }
 
-  hear(joinRef, ref, topic, event, { status, response }) {
-    if (!this.heard) {
-      this.heard = this.worked = true;
+  receive(joinRef, ref, topic, event, { status, response }) {
+    if (!this.received) {
+      this.received = this.worked = true;
       // A batch may have got through while this websocket was still opening.
       this.blocked = false;
       clearTimeout(this.timer);
@@ -276,7 +276,7 @@ class Link {
 
   // Handles a refusal by its code: stops the script, drops events, or connects again later.
   refuse(session, code, entries) {
-    if (/^(invalid_key|opted_out|bot|origin_not_allowed)$/.test(code)) this.silence(code);
+    if (/^(invalid_key|opted_out|bot|origin_not_allowed)$/.test(code)) this.disable(code);
     else if (/^(invalid|another)|_(long|deep|segments|videos)$/.test(code)) session.remove(entries.length ? entries : session.events);
     // Other refusals are temporary, except too many channels on one websocket.
     else if (this.open && code !== 'too_many_channels') this.lose(this.socket);
@@ -289,7 +289,7 @@ class Link {
       this.posting = null;
       this.refusals = taken ? 0 : this.refusals + 1;
       const waits = [...this.sessions].some((session) => session.events.length);
-      if (waits && !this.open && !this.ended) this.post(taken ? COLLECT_MS : this.patience(this.refusals));
+      if (waits && !this.open && !this.ended) this.post(taken ? COLLECT_MS : this.backoff(this.refusals));
     }, wait);
   }
 
@@ -307,7 +307,7 @@ class Link {
   async postBatch(session, entries, body) {
     const answer = await this.fetch(body);
     const { code, rejected } = await answer.json().catch(() => ({}));
-    if (answer.status === 401) this.silence(code ?? 'invalid_key');
+    if (answer.status === 401) this.disable(code ?? 'invalid_key');
     if (rejected) this.blocked ||= !this.worked && this.failures >= TRIES;
     // Drops a batch that is refused with 4xx, except after a timeout or a rate limit.
     else if (!/^4(?!08|25|29|00body)/.test(`${answer.status}${code}`)) return false;
@@ -319,7 +319,7 @@ class Link {
   }
 
   // Sends unacknowledged events with beacons, which outlive a closing page.
-  depart() {
+  sendRest() {
     for (const { body } of [...this.sessions].flatMap((session) => session.batches())) {
       // As plain text, which needs no CORS preflight.
       if (!navigator.sendBeacon?.(this.batchUrl, body)) this.fetch(body).catch(() => {});
@@ -333,14 +333,14 @@ class Link {
 
 // Returns the attributes of the video and of the session, from an element and the hosts of its shadow roots.
 const describe = (media) => {
-  const [said, session] = [{}, {}];
+  const [attributes, session] = [{}, {}];
   for (let node = media; node?.attributes; node = node.getRootNode().host) {
     for (const { name, value } of node.attributes) {
       const [, ofSession, member] = /^data-metrics-(session-)?(.+)/.exec(name) ?? [];
-      if (member) (ofSession ? session : said)[member] ??= value;
+      if (member) (ofSession ? session : attributes)[member] ??= value;
     }
   }
-  return [said, session];
+  return [attributes, session];
 };
 
 const orNone = (members) => (Object.keys(members).length ? members : undefined);
@@ -363,7 +363,7 @@ class Monitor {
   // Sessions of detached videos, the latest first.
   kept = [];
   // The timestamp of a `play` whose session is not determined yet.
-  asked = 0;
+  intent = 0;
   // Whether a segment is open, whether its frames move, and whether it waits for data.
   playing = false;
   moving = false;
@@ -419,14 +419,14 @@ class Monitor {
     // The time of its `play` is unknown, so there is no startup time.
     this.session.started = true;
     this.moving = media.readyState > 2;
-    this.look();
+    this.observe();
   }
 
   open(from = this.media.currentTime, isShown = false) {
-    const [{ id, ignore, ...said }, saidOfSession] = describe(this.media);
+    const [{ id, ignore, ...attributes }, ofSession] = describe(this.media);
     if (this.playing || (this.isFound && ignore !== undefined)) return;
     const { identifier, metadata, sessionData } = this.options;
-    const about = orNone({ ...said, ...metadata });
+    const about = orNone({ ...attributes, ...metadata });
     const source = addressOf(this.media);
     const video = { identifier: (identifier ?? id ?? (about ? undefined : source))?.toString(), metadata: about };
     const name = JSON.stringify(video);
@@ -435,19 +435,19 @@ class Monitor {
     if (!this.session) {
       const kept = this.kept.filter((one) => one.name === name && performance.now() < one.until);
       // The first frame shows which of them continues, if any.
-      if (kept.length && !isShown) return void (this.asked ||= stamp());
-      const session_data = orNone({ ...saidOfSession, ...sessionData });
+      if (kept.length && !isShown) return void (this.intent ||= stamp());
+      const session_data = orNone({ ...ofSession, ...sessionData });
       this.session = kept.find((one) => this.goesOn(one, source)) ?? new Session(this, { ...video, session_data });
-      if (this.session.name) this.asked = 0;
+      if (this.session.name) this.intent = 0;
       this.kept = this.kept.filter((one) => one !== this.session);
       Object.assign(this.session, { name, source, until: Infinity });
     }
     this.session.playing = this.playing = true;
     this.from = this.at = from;
-    this.seen = performance.now();
-    this.tellRate(this.asked && this.asked - 1);
-    this.tell('play', { from, timestamp: this.asked });
-    this.asked = 0;
+    this.observed = performance.now();
+    this.reportRate(this.intent && this.intent - 1);
+    this.report('play', { from, timestamp: this.intent });
+    this.intent = 0;
   }
 
   // Returns whether a detached session continues: at its last position, because each `blob:` has another URL; or, with
@@ -467,7 +467,7 @@ class Monitor {
     const to = (this.at = Math.max(this.from, this.position(hasJumped)));
     this.flow();
     this.session.playing = this.playing = this.moving = false;
-    this.tell('pause', { to });
+    this.report('pause', { to });
   }
 
   // The position of playback; after a jump, the position before it, extrapolated from the last observation.
@@ -476,33 +476,33 @@ class Monitor {
     // Before a video has loaded, its position is that at which it will begin.
     if (!this.moving) return this.from;
     if (!hasJumped && currentTime > this.at - JUMP_SECONDS) return currentTime;
-    const moved = this.waiting ? 0 : Math.min(performance.now() - this.seen, GUESS_MS_MAX);
+    const moved = this.waiting ? 0 : Math.min(performance.now() - this.observed, ESTIMATE_MS_MAX);
     return Math.min(this.at + (moved / 1000) * this.rate, this.duration || Infinity);
   }
 
   // Reports a changed rate. Players of live streams vary it slightly, and some set 0 while they wait.
-  tellRate(timestamp) {
+  reportRate(timestamp) {
     const { playbackRate } = this.media;
     const rate = playbackRate < 0.25 ? playbackRate : Math.round(playbackRate * 4) / 4;
     if (!this.session || !(rate > 0) || rate === this.session.rate) return;
     this.session.rate = rate;
-    this.tell('ratechange', { rate, timestamp });
+    this.report('ratechange', { rate, timestamp });
   }
 
   // Observes the position, but not during a jump, when it is that of the target.
-  look() {
+  observe() {
     const { seeking, currentTime, playbackRate, duration } = this.media;
     if (seeking) return;
-    Object.assign(this, { at: currentTime, seen: performance.now(), rate: playbackRate, duration });
+    Object.assign(this, { at: currentTime, observed: performance.now(), rate: playbackRate, duration });
   }
 
   // Ends a wait for data.
   flow() {
-    if (this.waiting) this.tell('rebuffering_end');
+    if (this.waiting) this.report('rebuffering_end');
     this.waiting = false;
   }
 
-  tell(name, { from, to, ...more } = {}) {
+  report(name, { from, to, ...more } = {}) {
     const round = (seconds) => seconds && Math.round(seconds * 1000) / 1000;
     this.session?.add({ name, from: round(from), to: round(to), duration: this.media.duration, ...more });
   }
@@ -513,18 +513,18 @@ class Monitor {
 
   onplaying() {
     // A player that loaded a video again shows no frame before it has reached its position.
-    if (this.asked && !this.media.seeking) this.open(undefined, true);
+    if (this.intent && !this.media.seeking) this.open(undefined, true);
     if (!this.session) return;
     this.flow();
     this.moving = this.playing;
-    this.look();
+    this.observe();
     // Media with `autoplay` has no startup time: no viewer waited for it.
-    if (!this.session.started && !this.media.autoplay) this.tell('playing');
+    if (!this.session.started && !this.media.autoplay) this.report('playing');
     this.session.started = true;
   }
 
   onpause() {
-    this.asked = 0;
+    this.intent = 0;
     this.close();
   }
 
@@ -533,9 +533,9 @@ class Monitor {
   }
 
   onseeked() {
-    if (!this.session && !this.asked) return;
-    this.look();
-    this.tell('seeked');
+    if (!this.session && !this.intent) return;
+    this.observe();
+    this.report('seeked');
     if (!this.media.paused && !this.media.ended) this.open(undefined, true);
   }
 
@@ -550,7 +550,7 @@ class Monitor {
       this.flow();
       this.moving = true;
     }
-    this.look();
+    this.observe();
     this.check();
   }
 
@@ -559,35 +559,35 @@ class Monitor {
     // iOS leaves fullscreen without `pause`.
     if (this.media.paused) return this.close();
     const { live, open } = this.link;
-    const silence = Math.min(live * 1000 || Infinity, open ? Infinity : SIGN_MS);
-    if (this.playing && performance.now() - this.session.told >= silence) this.tell('timeupdate');
+    const interval = Math.min(live * 1000 || Infinity, open ? Infinity : ALIVE_MS);
+    if (this.playing && performance.now() - this.session.sentAt >= interval) this.report('timeupdate');
   }
 
   onwaiting() {
     const { seeking, ended } = this.media;
     if (!this.moving || this.waiting || seeking || ended) return;
-    this.look();
+    this.observe();
     this.waiting = true;
-    this.tell('rebuffering_start', { from: this.at });
+    this.report('rebuffering_start', { from: this.at });
   }
 
   onratechange() {
-    this.look();
-    this.tellRate();
+    this.observe();
+    this.reportRate();
   }
 
   onerror({ target }) {
     const { media } = this;
     if (target !== media && target !== media.querySelector('source:last-of-type')) return;
-    if (!this.session && (this.asked || media.autoplay)) this.open(undefined, true);
-    this.tell('playback_failure');
+    if (!this.session && (this.intent || media.autoplay)) this.open(undefined, true);
+    this.report('playback_failure');
     this.close(true);
   }
 
   // The media was detached: another source, none, or the same follows.
   onemptied() {
     const { session } = this;
-    this.asked = 0;
+    this.intent = 0;
     this.close(true);
     if (!session?.started) return;
     this.session = null;
@@ -598,7 +598,7 @@ class Monitor {
 
   onchange() {
     const track = [...this.media.textTracks].find(({ mode }) => mode === 'showing');
-    if (track && track.language !== this.language) this.tell('track_set', { language: track.language });
+    if (track && track.language !== this.language) this.report('track_set', { language: track.language });
     this.language = track?.language;
   }
 
@@ -617,7 +617,7 @@ class Monitor {
   }
 
   fill(fullscreen) {
-    if (fullscreen !== this.fullscreen) this.tell(`fullscreen_${fullscreen ? 'enter' : 'exit'}`);
+    if (fullscreen !== this.fullscreen) this.report(`fullscreen_${fullscreen ? 'enter' : 'exit'}`);
     this.fullscreen = fullscreen;
   }
 }
@@ -629,11 +629,11 @@ const start = (address, tag) => {
   const monitors = new Map();
   const chosen = new WeakSet();
   let link = null;
-  let isSilenced = false;
+  let isDisabled = false;
 
-  const silence = (code) => {
-    if (isSilenced) return;
-    isSilenced = true;
+  const disable = (code) => {
+    if (isDisabled) return;
+    isDisabled = true;
     observer.disconnect();
     link?.end();
     monitors.forEach((monitor) => monitor.stop());
@@ -644,10 +644,10 @@ const start = (address, tag) => {
   // A key in the URL may have an unencoded `+`, which is read as a space.
   const connect = (given) => {
     const used = key ?? given ?? new URL(address).searchParams.get('key')?.replaceAll(' ', '+');
-    if (!link && !used) silence('missing_key');
+    if (!link && !used) disable('missing_key');
     const base = new URL('.', new URL(server ?? address, location.href));
-    if (!isSilenced) link ??= new Link(base, used, silence, live);
-    return !isSilenced;
+    if (!isDisabled) link ??= new Link(base, used, disable, live);
+    return !isDisabled;
   };
 
   const add = (media, options, isFound) => {
@@ -672,7 +672,7 @@ const start = (address, tag) => {
   };
 
   const watch = (root) => {
-    if (isSilenced) return;
+    if (isDisabled) return;
     observer.observe(root, { childList: true, subtree: true });
     root.querySelectorAll('*').forEach(find);
   };
@@ -699,7 +699,7 @@ const start = (address, tag) => {
   addEventListener('pagehide', () => {
     isGone = true;
     monitors.forEach((monitor) => monitor.leave());
-    link?.depart();
+    link?.sendRest();
     link?.close();
   });
   addEventListener('pageshow', ({ persisted }) => {
@@ -710,7 +710,7 @@ const start = (address, tag) => {
   });
   document.addEventListener('visibilitychange', () => {
     // Browsers fire this event for a closing page as well.
-    if (document.visibilityState === 'hidden' && !isGone) link?.depart();
+    if (document.visibilityState === 'hidden' && !isGone) link?.sendRest();
   });
 
   if (tag && manual === undefined) watch(document);
