@@ -418,7 +418,7 @@ mod tests {
     const UNTIL_MS: i64 = 1_700_000_000_000;
 
     #[test]
-    fn sessions_are_the_same_whoever_makes_them_and_in_the_order_of_time() {
+    fn sessions_are_the_same_in_one_part_or_several_and_ordered_by_time() {
         let (one, other) = (Dataset::new(7, 300, UNTIL_MS), Dataset::new(7, 300, UNTIL_MS));
         let all = one.sessions(0..300);
         let parts = [0..100, 100..300].map(|part| other.sessions(part));

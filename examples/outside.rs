@@ -184,7 +184,7 @@ impl Drop for Serving {
 }
 
 #[test]
-fn packages_hold_their_licences_and_say_what_they_are() {
+fn packages_hold_their_licences_and_their_metadata() {
     packaged();
     for name in PACKAGES {
         let folder = outside().join(name);
@@ -223,7 +223,7 @@ fn the_package_of_the_server_has_its_binary() {
 }
 
 #[test]
-fn the_library_alone_shows_what_it_recorded() {
+fn the_library_alone_shows_its_recordings() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let after = "\n## Embed it\n";
     let dependencies = shown(&readme, after, "toml");

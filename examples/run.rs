@@ -121,12 +121,12 @@ impl Drop for Serving {
 }
 
 #[test]
-fn embed_shows_what_it_recorded() {
+fn embed_shows_its_recordings() {
     assert_eq!(run("embed", &[]), "1 plays, 12500 ms watched\n");
 }
 
 #[test]
-fn embed_hyper_measures_beside_its_own_routes() {
+fn embed_hyper_measures_with_its_own_routes() {
     let mut server = Serving::start("embed_hyper");
     let key = server.wait_for("key ");
     for path in ["/", "/analytics/nothing", "/socket/websocket"] {
@@ -144,7 +144,7 @@ fn embed_hyper_measures_beside_its_own_routes() {
 }
 
 #[test]
-fn embed_axum_shows_its_users_their_own_figures() {
+fn embed_axum_shows_its_users_their_own_numbers() {
     let mut server = Serving::start("embed_axum");
     let ada = server.wait_for("ada has the key ");
     let bob = server.wait_for("bob has the key ");
@@ -166,7 +166,7 @@ fn embed_axum_shows_its_users_their_own_figures() {
 }
 
 #[test]
-fn player_shows_what_it_says_and_is_told() {
+fn player_shows_the_messages_that_it_sends_and_receives() {
     let mut server = Serving::start("embed_hyper");
     let key = server.wait_for("key ");
     let output = server.watch(&key);

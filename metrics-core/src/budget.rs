@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_takes_from_the_whole() {
+    fn a_part_uses_its_parent() {
         let all = Budget::new(10);
         let (a, b) = (all.part(8), all.part(8));
         let held = a.try_reserve(6).unwrap();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_part_is_left_of_the_whole() {
+    fn bytes_released_by_a_part_are_released_by_its_parent() {
         let all = Budget::new(10);
         let part = all.part(8);
         let held = all.charge(5);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_reserved_is_missing_for_nobody() {
+    fn a_failed_reservation_takes_memory_from_nobody() {
         const TRIES: usize = 20_000;
         let all = Budget::new(10);
         let part = all.part(10);
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_answer_is_no_larger_than_the_whole() {
+    fn the_largest_answer_is_no_larger_than_the_budget() {
         let part = Budget::new(10).part(100).part(50);
         let account = Account::new(&part);
         assert_eq!(account.hold(11), Err(UsedUp::ByOne));
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_holds_its_last_number_of_bytes() {
+    fn an_account_holds_the_latest_number_of_bytes() {
         let all = Budget::new(10);
         let account = Account::new(&all);
         let clone = account.clone();

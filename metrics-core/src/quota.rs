@@ -336,7 +336,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn a_rate_may_come_at_once_and_is_given_back_evenly() {
+    fn a_rate_allows_a_burst_and_refills_evenly() {
         let (bucket, rate) = (Bucket::default(), "4/minute".parse().unwrap());
         for used in 1..=4 {
             assert_eq!(bucket.take(rate, SECOND), Ok(used));
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_never_has_a_whole_key() {
+    fn the_log_never_has_a_complete_key() {
         let prefix = |key: &str| KeyUse::new(&ApiKey::new(key).unwrap(), Instant::now()).prefix;
         assert_eq!(prefix("HDsj3NfKQTNwn5Ix9g+cfQ=="), "HDsj3N");
         assert_eq!((prefix("abcd"), prefix("a")), ("ab".to_owned(), String::new()));

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_host_is_no_page() {
+    fn a_url_without_a_host_is_no_page() {
         for address in
             ["", "example.com", "about:blank", "file:///home/me/a.html", "http://", "/path"]
         {

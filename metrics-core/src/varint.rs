@@ -190,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(numbers in prop::collection::vec(any::<u64>(), 0..20)) {
+        fn written_rows_are_read(numbers in prop::collection::vec(any::<u64>(), 0..20)) {
             let mut bytes = Vec::new();
             numbers.iter().for_each(|&number| encode(&mut bytes, number));
             let mut reader = Reader::new(&bytes);

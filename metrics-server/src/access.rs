@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_is_narrowed_to_what_is_granted() {
+    fn a_selection_is_restricted_to_the_granted_keys() {
         let forbidden = Err(StatusCode::FORBIDDEN);
         check(&Granted::All, None, Ok(None));
         check(&Granted::All, Some("a"), Ok(Some("a")));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_how_to_say_who_asks() {
+    fn a_refusal_names_the_kind_of_credentials() {
         let refused = |decision| match decision {
             Decision::Refuse(response) => {
                 let scheme = response.headers().get("www-authenticate").cloned();

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_of_what_a_client_prefers_is_chosen() {
+    fn the_smallest_of_the_preferred_encodings_is_chosen() {
         for (list, expected) in [
             ("gzip, deflate, br, zstd", Encoding::Brotli),
             ("gzip, deflate", Encoding::Gzip),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_heeded() {
+    fn weights_are_respected() {
         for (list, expected) in [
             ("br;q=0.5, gzip;q=0.8", Encoding::Gzip),
             ("br;q=0.8, gzip;q=0.8", Encoding::Brotli),

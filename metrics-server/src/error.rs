@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_driver_says_is_not_told() {
+    async fn texts_of_a_driver_are_not_disclosed() {
         use http_body_util::BodyExt as _;
 
         let response = Error::from(unavailable()).into_response();
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_that_no_client_provokes_have_their_codes() {
+    fn errors_that_no_client_causes_have_their_codes() {
         let rejected = store::Error::Rejected {
             store: "SQLite",
             operation: "commit 1 session",

@@ -14,7 +14,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_and_indentation_are_left_out() {
+    fn comments_and_indentation_are_removed() {
         let text = "// Why.\n\n  a(b); // c\n/* One line. */\n/** Two\n * lines. */\n";
         assert_eq!(minify(text), "a(b); // c\n/** Two\n* lines. */\n");
     }

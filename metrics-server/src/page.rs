@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_shown_only_if_it_is_one() {
+    fn only_a_valid_host_is_shown() {
         check("example.com:3000", "example.com:3000");
         check("[::1]:3000", "[::1]:3000");
         check("<script>", "localhost:3000");

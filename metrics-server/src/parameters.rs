@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_not_there() {
+    fn metadata_that_are_no_object_are_missing() {
         let deep = format!("{}{}", "{\"a\":".repeat(200), "}".repeat(200));
         for text in ["7", "[]", "null", "{", "{}x", "knots", r#"{"a":"\ud800"}"#, &deep] {
             let query = form_urlencoded::Serializer::new("identifier=a".to_owned())

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_on_this_machine_may_hold_all() {
+    fn callers_on_this_machine_may_hold_all() {
         let permits = permits(100, 1);
         let here = CallerAddress([127, 0, 0, 1].into());
         let held: Vec<_> = (0..200).filter_map(|_| served(&permits, here)).collect();
@@ -180,7 +180,7 @@ mod tests {
 
     #[cfg(feature = "binary")]
     #[tokio::test(start_paused = true)]
-    async fn the_log_says_what_to_do_about_a_proxy_once_a_minute() {
+    async fn the_log_has_the_remedy_for_a_proxy_once_a_minute() {
         let log = Arc::new(Mutex::new(Vec::new()));
         let writer = Log(Arc::clone(&log));
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();

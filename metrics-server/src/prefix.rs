@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_or_was_taken_away_is_not_looked_for() {
+    fn an_empty_or_stripped_prefix_changes_no_path() {
         for prefix in [Prefix::default(), Prefix::new("/"), Prefix::stripped("/a")] {
             for path in ["/", "/a", "/b", "*"] {
                 check(&prefix, path, Some(path));

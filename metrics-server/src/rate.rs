@@ -54,14 +54,14 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_passes_at_once_and_what_follows_at_its_rate() {
+    fn a_burst_passes_at_once_and_later_requests_at_the_rate() {
         let (start, mut bucket) = (Instant::now(), Bucket::default());
         let taken = [(); 6].map(|()| bucket.take(RATE, start));
         assert_eq!(taken, [0, 0, 0, 10, 20, 30].map(|seconds| at(start, seconds)));
     }
 
     #[test]
-    fn what_is_left_grows_with_time_up_to_a_burst() {
+    fn remaining_tokens_grow_with_time_up_to_a_burst() {
         let (start, mut bucket) = (Instant::now(), Bucket::default());
         for _ in 0..3 {
             assert_eq!(bucket.wait(RATE, start), None);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn to_ask_takes_nothing() {
+    fn a_check_takes_no_token() {
         let (start, mut bucket) = (Instant::now(), Bucket::default());
         for _ in 0..10 {
             assert_eq!(bucket.wait(RATE, start), None);

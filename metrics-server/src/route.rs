@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_is_among_some_that_can_be_left_out() {
+    fn every_route_can_be_disabled() {
         let paths = [
             ("/", "page"),
             ("/page/page.js", "page"),

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_of_the_script_is_nothing_that_runs() {
+    fn minification_removes_no_code_of_the_script() {
         for line in include_str!("script/metrics.js").lines() {
             assert_eq!(line.matches('`').count() % 2, 0, "a text over several lines: {line}");
             let code = line.trim_start();
@@ -302,7 +302,7 @@ mod tests {
 
     /// A misspelt code would change which events a page sends again, and nothing else would show the mistake.
     #[test]
-    fn the_script_goes_by_codes_that_exist() {
+    fn the_script_acts_on_codes_that_exist() {
         let mut named = 0;
         let lines = include_str!("script/metrics.js").lines().map(str::trim);
         for line in lines.filter(|line| line.contains("code") && !line.starts_with("//")) {

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_kept_for_a_while() {
+    async fn an_answer_is_cached_for_a_while() {
         let (cached, running) = (SingleFlight::new(KEPT), Arc::default());
         for expected in 1..4 {
             for _ in 0..3 {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_wait_for_who_asked_first_even_if_that_one_leaves() {
+    async fn all_wait_for_the_first_caller_even_if_it_disconnects() {
         let (cached, running) = (SingleFlight::new(KEPT), Arc::default());
         let get = || cached.get(|| count(&running, Duration::from_secs(10)));
         assert!(timeout(Duration::from_secs(1), get()).await.is_err());
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_question_that_fails_is_asked_again() {
+    async fn a_failed_computation_is_repeated() {
         let (cached, running) = (SingleFlight::new(KEPT), Arc::default());
         assert_eq!(cached.get(|| async { panic!("as it is meant to") }).await, None::<u32>);
         assert_eq!(cached.get(|| count(&running, Duration::ZERO)).await, Some(1));

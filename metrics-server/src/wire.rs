@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_position_is_named() {
+    fn an_invalid_position_is_named() {
         for json in ["\"\"", "\"12,5\"", "\"abc\"", "true", "[1]", "{\"a\":1}", "null"] {
             let from = format!(r#"{{"name":"play","from":{json}}}"#);
             check(&from, Err("`from` must be a number of seconds, 0 or more"));
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_that_are_plainly_no_milliseconds_are_made_some() {
+    fn timestamps_of_other_units_are_converted_to_milliseconds() {
         for (json, timestamp_ms) in [
             ("1718000000", 1_718_000_000_000),
             ("1718000000.25", 1_718_000_000_250),

@@ -90,7 +90,7 @@ mod tests {
     use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
-    async fn a_write_of_which_nothing_is_taken_fails() {
+    async fn a_write_that_accepts_no_byte_fails() {
         let (_client, server) = duplex(16);
         let mut server = WriteTimeout::new(server);
         let began = Instant::now();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_reads_slowly_is_waited_for() {
+    async fn slow_readers_are_waited_for() {
         let (mut client, server) = duplex(16);
         let mut server = WriteTimeout::new(server);
         let reading = async {

@@ -232,7 +232,7 @@ fn two_rows_without_values() -> Block {
 }
 
 #[test]
-fn groups_without_values_are_left_out() {
+fn groups_without_values_are_omitted() {
     let block = two_rows_without_values();
     let left_out: Vec<_> = Group::ALL.into_iter().filter(|it| block.group(*it).is_none()).collect();
     assert_eq!(
@@ -244,7 +244,7 @@ fn groups_without_values_are_left_out() {
 }
 
 #[test]
-fn refusals_say_what_is_wrong() {
+fn refusals_name_the_fault() {
     let block = two_rows_without_values();
     let starts = Groups::NONE.with(Group::Starts);
     let check = |bytes: Option<&[u8]>, sessions, expected| {

@@ -81,7 +81,7 @@ pub async fn quiet_sessions_are_listed_some_at_a_time(store: &dyn Store) {
 }
 
 /// Every field of a session survives closing and reopening.
-pub async fn a_closed_session_goes_on_as_it_was(store: &dyn Store) {
+pub async fn a_reopened_session_is_unchanged(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name: &str| Draft::new(&key, name, Video::labelled("a")).on("http://a.example/");
     let full = Draft { stored: everything(), ..draft("full") };
@@ -180,7 +180,7 @@ pub async fn merged_blocks_hold_the_same_sessions(store: &dyn Store) {
 }
 
 /// Verification finds and corrects the days whose totals are wrong, and no others.
-pub async fn spoiled_totals_are_mended(store: &dyn Store) {
+pub async fn wrong_totals_are_corrected(store: &dyn Store) {
     let key = key(store).await;
     let drafts = (0..10_i64).map(|day| {
         let draft = Draft::new(&key, &day.to_string(), Video::labelled("a"));

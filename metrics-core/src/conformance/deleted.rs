@@ -68,7 +68,7 @@ pub async fn many_sessions_are_deleted_at_once(store: &dyn Store) {
 }
 
 /// Reports, counts and loads answer as if a deleted session had never existed.
-pub async fn nothing_is_left_of_a_deleted_session(store: &dyn Store) {
+pub async fn a_deleted_session_is_gone_from_all_answers(store: &dyn Store) {
     let key = key(store).await;
     let here = Instance(1);
     store.heartbeat(here, start()).await.expect("noted");
@@ -138,7 +138,7 @@ pub async fn deleting_again_changes_nothing(store: &dyn Store) {
 }
 
 /// Deletion corrects the totals, for blocks that end before the instant, contain it, and begin after it.
-pub async fn deleted_sessions_leave_the_totals(store: &dyn Store) {
+pub async fn deleted_sessions_are_subtracted_from_totals(store: &dyn Store) {
     let key = key(store).await;
     let starts = (0..40_i64).map(|day| START_MS - day * DAY_MS / 3);
     let drafts: Vec<_> = starts

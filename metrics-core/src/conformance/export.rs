@@ -79,7 +79,7 @@ fn awkward() -> Value {
 }
 
 /// A record has the key, the video and all metrics of its session.
-pub async fn a_record_is_what_was_written(store: &dyn Store) {
+pub async fn a_record_has_the_written_values(store: &dyn Store) {
     let (one, two) = (key(store).await, key(store).await);
     assert!(store.revoke_key(&two, later(1)).await.expect("stored"));
     let metadata = Some(object(&awkward()));

@@ -179,7 +179,7 @@ pub async fn concurrent_imports_add_no_session_twice(store: &dyn Store) {
 }
 
 /// An import adds no session that is closed or opened during the import.
-pub async fn an_import_sees_sessions_that_move(store: &dyn Store) {
+pub async fn an_import_finds_sessions_that_move(store: &dyn Store) {
     let key = key(store).await;
     let drafts: Vec<_> = (0..12).map(|number| draft(&key, number)).collect();
     fill(store, &drafts).await;

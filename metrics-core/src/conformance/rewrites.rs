@@ -118,7 +118,7 @@ impl Setup {
 }
 
 /// Blocks, rows, resume states and totals change together.
-pub async fn a_rewrite_does_all_that_it_says(store: &dyn Store) {
+pub async fn a_rewrite_makes_all_its_changes(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let rewrite = setup.rewrite();
     assert_eq!(store.rewrite(rewrite).await.expect("stored"), Outcome::Written);

@@ -95,7 +95,7 @@ pub async fn a_key_selects_its_own_videos(store: &dyn Store) {
 }
 
 /// Containment is that of PostgreSQL's `@>`: nested objects, arrays as sets.
-pub async fn metadata_is_selected_by_what_it_contains(store: &dyn Store) {
+pub async fn metadata_is_selected_by_containment(store: &dyn Store) {
     let key = key(store).await;
     let videos = [
         Video::labelled("no metadata"),
@@ -158,7 +158,7 @@ pub async fn the_order_of_metadata_keys_does_not_matter(store: &dyn Store) {
 }
 
 /// A video with an identifier, one with metadata and one with both are three.
-pub async fn identifier_and_metadata_each_tell_videos_apart(store: &dyn Store) {
+pub async fn identifier_and_metadata_each_distinguish_videos(store: &dyn Store) {
     let key = key(store).await;
     let metadata = object(&json!({"a": 1}));
     let other = object(&json!({"a": 1, "b": 2}));
@@ -180,7 +180,7 @@ pub async fn identifier_and_metadata_each_tell_videos_apart(store: &dyn Store) {
 }
 
 /// Session data selects among sessions of one video, also if they start at the same instant.
-pub async fn session_data_is_selected_by_what_it_contains(store: &dyn Store) {
+pub async fn session_data_is_selected_by_containment(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("intro"));
     let drafts = [

@@ -144,7 +144,7 @@ pub async fn a_write_replaces_all_that_changes(store: &dyn Store) {
 }
 
 /// A later write with another video, page or browser updates the session, and does not change these three.
-pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
+pub async fn the_subject_of_the_first_write_stays(store: &dyn Store) {
     let key = key(store).await;
     let firefox = UserAgentClass { browser: Browser::Firefox, ..UserAgentClass::default() };
     let chrome = UserAgentClass { browser: Browser::Chrome, ..UserAgentClass::default() };
@@ -165,7 +165,7 @@ pub async fn what_the_first_write_says_of_the_subject_stays(store: &dyn Store) {
 }
 
 /// Sessions are loaded in the requested order, with `None` for each missing one.
-pub async fn sessions_are_loaded_in_the_order_asked_for(store: &dyn Store) {
+pub async fn sessions_are_loaded_in_the_requested_order(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name, to_ms| Draft::new(&key, name, Video::labelled("a")).played(&[(0, to_ms)]);
     let (one, two, missing) = (draft("one", 1), draft("two", 2), draft("missing", 3));
@@ -245,7 +245,7 @@ pub async fn a_write_of_a_session_that_is_not_there_conflicts(store: &dyn Store)
 }
 
 /// Each write of a batch has its own outcome: a conflict does not affect the others.
-pub async fn a_conflict_does_not_hinder_the_rest_of_the_batch(store: &dyn Store) {
+pub async fn a_conflict_does_not_affect_the_rest_of_the_batch(store: &dyn Store) {
     let key = key(store).await;
     let draft = |name| Draft::new(&key, name, Video::labelled("a"));
     fill(store, &[draft("there"), draft("behind")]).await;

@@ -337,7 +337,7 @@ pub async fn blocks_are_listed_in_pages(store: &dyn Store) {
 }
 
 /// Groups are read in the requested order, only the requested ones, and without missing blocks.
-pub async fn groups_are_those_asked_for(store: &dyn Store) {
+pub async fn groups_are_those_requested(store: &dyn Store) {
     let (_, drafts) = drafts(store).await;
     let paused = drafts.into_iter().map(|it| Draft { watched_at: None, ..it });
     fill(store, &paused.collect::<Vec<_>>()).await;

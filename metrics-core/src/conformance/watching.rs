@@ -108,7 +108,7 @@ pub async fn watching_is_counted_within_a_selection(store: &dyn Store) {
 }
 
 /// The sessions of a dead instance do not change, and can go on at another instance.
-pub async fn a_long_dead_instance_takes_nothing_with_it(store: &dyn Store) {
+pub async fn sessions_of_a_dead_instance_can_go_on(store: &dyn Store) {
     let key = key(store).await;
     store.heartbeat(HERE, start()).await.expect("noted");
     let open = draft(&key, "one").open_at(HERE);

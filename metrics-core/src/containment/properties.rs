@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_contains_itself_and_what_is_left_of_it(
+    fn a_value_contains_itself_and_its_parts(
         whole in value(),
         choices in prop::collection::vec(any::<bool>(), 0..24),
     ) {

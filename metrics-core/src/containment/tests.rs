@@ -51,7 +51,7 @@ fn depth_is_that_of_arrays_and_objects() {
 }
 
 #[test]
-fn what_closes_and_was_never_open_has_no_depth() {
+fn an_unmatched_closing_bracket_has_no_depth() {
     assert!(!is_too_deep(&format!("]]{}", "[],".repeat(2 * DEPTH_MAX))));
 }
 
@@ -114,7 +114,7 @@ fn only_an_array_at_the_top_contains_a_lone_scalar() {
 }
 
 #[test]
-fn scalars_contain_what_they_equal() {
+fn scalars_contain_their_equals() {
     check("null", "null", true);
     check("true", "true", true);
     check("true", "false", false);

@@ -295,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_the_figures_make_sense(lines in prop::collection::vec(line(), 0..100)) {
+        fn the_numbers_are_plausible_for_any_actions(lines in prop::collection::vec(line(), 0..100)) {
             session(lines.join("\n").as_bytes());
         }
     }

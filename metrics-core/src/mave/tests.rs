@@ -67,7 +67,7 @@ fn a_play_and_the_pause_after_it_are_a_segment() {
 }
 
 #[test]
-fn another_play_closes_a_segment_where_playback_must_have_got_to() {
+fn another_play_closes_a_segment_at_the_position_of_playback() {
     check_events(
         &[play(0.0, 5.0), play(7.0, 60.0), pause(8.0, 61.0)],
         &[(5.0, 12.0), (60.0, 61.0)],
@@ -117,7 +117,7 @@ fn events_at_one_time_that_are_numbered_keep_their_order() {
 }
 
 #[test]
-fn events_without_a_time_are_paired_but_tell_no_distance() {
+fn events_without_a_time_are_paired_without_a_distance() {
     let untimed = |line: Line, order_id| Line { at_ms: None, order_id, ..line };
     let events =
         [untimed(play(0.0, 0.0), 1), untimed(play(0.0, 30.0), 2), untimed(pause(0.0, 40.0), 3)];
@@ -125,7 +125,7 @@ fn events_without_a_time_are_paired_but_tell_no_distance() {
 }
 
 #[test]
-fn what_makes_no_sense_is_counted_and_the_rest_is_taken() {
+fn invalid_rows_are_counted_and_the_rest_is_imported() {
     let plays = [
         segment("0", "4.5"),
         segment("-1", "4"),
@@ -188,7 +188,7 @@ fn kinds_of_durations_that_cover_different_seconds_all_count() {
 }
 
 #[test]
-fn the_most_exact_table_is_believed() {
+fn the_most_exact_table_decides() {
     let plays = [segment("0", "1.5")];
     let events = [play(0.0, 0.0), pause(2.0, 2.5)];
     let durations = [segment("0", "3"), segment("3", "4")];
@@ -203,7 +203,7 @@ fn the_most_exact_table_is_believed() {
 }
 
 #[test]
-fn durations_know_better_where_a_play_was_never_closed() {
+fn durations_decide_where_a_play_was_never_closed() {
     let events = [play(0.0, 0.2), pause(2.0, 2.2), play(9.0, 20.0)];
     let check = |durations: &[Line], expected: &[(f64, f64)]| {
         assert_eq!(seconds(&Watched::of(&[], &events, durations)), expected);
@@ -257,7 +257,7 @@ fn live(events: &[Line]) -> Option<Segments> {
 
 proptest! {
     #[test]
-    fn events_come_to_what_a_live_session_makes_of_them(events in events()) {
+    fn events_result_in_the_same_session_as_a_recorded_one(events in events()) {
         let watched = Watched::of(&[], &events, &[]);
         let live = live(&events);
         prop_assert_eq!(watched.played, live.is_some());
@@ -265,7 +265,7 @@ proptest! {
     }
 
     #[test]
-    fn no_rows_make_an_absurd_figure(
+    fn no_rows_make_an_implausible_number(
         rows in prop::collection::vec(
             (any::<Option<f64>>(), "play|pause|\\PC*", ".*|[0-9]{1,6}", ".*|[0-9]{1,6}"), 0..20,
         ),
@@ -333,7 +333,7 @@ fn an_old_session_has_one_id_for_ever() {
 }
 
 #[test]
-fn what_is_left_out_is_said_with_a_few_examples() {
+fn omitted_rows_are_reported_with_a_few_examples() {
     let mut tally = Tally::default();
     [7, 7, 9, 1, 2, 3, 4].into_iter().for_each(|id| tally.one(Reason::UnnamedVideo, id));
     tally.one(Reason::NoSession, None);

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn what_no_session_can_have_selects_nothing() {
+fn values_that_no_session_can_have_select_nothing() {
     let object = |value: &Value| value.as_object().unwrap().clone();
     let plain = object(&json!({"a": "\\u0000"}));
     let nul = object(&json!({"a": ["\0"]}));
@@ -196,7 +196,7 @@ fn errors_name_the_nearest_first() {
 }
 
 #[test]
-fn errors_of_filters_say_what_is_accepted() {
+fn errors_of_filters_list_the_accepted_values() {
     let check = |filter, expected| check_error(Filter::from_json(&filter), expected);
     check(
         json!(["is", "browser", ["chrom"]]),

@@ -76,7 +76,7 @@ fn admitted(number: usize) -> Admitted {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sessions_that_are_idle_make_room_and_lose_nothing() {
+async fn idle_sessions_are_evicted_and_lose_nothing() {
     let site = Site::with_space(FEW).await;
     for number in 0..SESSIONS {
         site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
@@ -97,7 +97,7 @@ async fn sessions_that_are_idle_make_room_and_lose_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_connected_is_not_in_the_way() {
+async fn connected_sessions_do_not_block_others() {
     let site = Site::with_space(FEW).await;
     let mut connected = Vec::new();
     for number in 0..SESSIONS {
@@ -112,7 +112,7 @@ async fn who_is_connected_is_not_in_the_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_sessions_were_memory_is_given_back() {
+async fn memory_of_sessions_is_freed() {
     let site = Site::with_space(FEW).await;
     for number in 0..10 * SESSIONS {
         site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
@@ -124,7 +124,7 @@ async fn where_sessions_were_memory_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_acknowledgement_says_the_same_whether_it_is_asked_or_waited_for() {
+async fn an_acknowledgement_has_the_same_result_polled_or_awaited() {
     let site = Site::with_space(FEW).await;
     let viewing = site.recorder.visit(&site.lifeline, admitted(0)).unwrap();
     let mut play = viewing.submit(&PlayerEvent::play(0.0)).unwrap();

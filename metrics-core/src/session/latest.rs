@@ -77,13 +77,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_later_stays_the_latest() {
+    fn the_latest_report_stays_the_latest() {
         check_latest(&[at(1, Some(7)), at(2, Some(5)), at(3, Some(6))], &[true, false, false]);
         check_latest(&[at(1, Some(5)), at(2, Some(7)), at(3, Some(7))], &[true, true, true]);
     }
 
     #[test]
-    fn what_has_no_timestamp_is_as_late_as_it_arrives() {
+    fn a_report_without_a_timestamp_is_as_late_as_its_arrival() {
         check_latest(&[at(1, Some(7)), at(2, None), at(3, Some(5))], &[true, true, true]);
         check_latest(&[at(2, None), at(1, None)], &[true, true]);
     }

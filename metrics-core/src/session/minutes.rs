@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_say_what_is_wrong() {
+    fn refusals_name_the_fault() {
         for (bytes, expected) in [
             (&[][..], "it ends too early"),
             (&[0x11], "it ends too early"),

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_cannot_make_it_remember_more() {
+    fn a_row_cannot_exceed_the_limit_of_events() {
         let row: Vec<u8> = (0..1_000_u32).flat_map(u32::to_le_bytes).collect();
         let seen = Seen::decode(&mut Reader::new(&row)).unwrap();
         let expected: Vec<_> = (1_000 - SEEN_MAX as u32..1_000).collect();

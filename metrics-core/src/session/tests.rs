@@ -73,7 +73,7 @@ fn check(inputs: &[(i64, Input)], expected: &[(f64, f64)]) {
 }
 
 #[test]
-fn a_pause_closes_what_a_play_opened() {
+fn a_pause_closes_the_segment_of_a_play() {
     check(&[(0, play(0.0)), (13, pause(12.5))], &[(0.0, 12.5)]);
 }
 
@@ -102,7 +102,7 @@ fn the_second_pause_changes_nothing() {
 }
 
 #[test]
-fn a_play_closes_what_was_open_where_it_must_have_got_to() {
+fn a_play_closes_the_open_segment_at_the_position_of_playback() {
     check(&[(0, play(0.0)), (4, play(60.0)), (6, pause(62.0))], &[(0.0, 4.0), (60.0, 62.0)]);
 }
 
@@ -140,7 +140,7 @@ fn positions_without_a_duration_are_cut_to_a_day() {
 }
 
 #[test]
-fn a_duration_that_is_known_late_counts() {
+fn a_duration_that_arrives_late_counts() {
     let late = Input::Event(PlayerEvent::new(Action::Playing).with_duration(60.0));
     check(&[(0, play(50.0)), (1, late.clone()), (30, pause(900.0))], &[(50.0, 60.0)]);
     check(&[(0, play(50.0)), (1, late), (30, Leave)], &[(50.0, 60.0)]);

@@ -79,13 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn the_writers_that_wrote_last_are_remembered() {
+    fn the_writers_that_wrote_last_are_kept() {
         let loaded = loaded(&[1, 2, 1, 3, 4, 5, 1]);
         assert_eq!([1, 2, 3, 4, 5].map(|writer| loaded.inputs_of(writer)), [3, 0, 1, 1, 1]);
     }
 
     #[test]
-    fn a_row_cannot_make_a_session_remember_more_writers() {
+    fn a_row_cannot_exceed_the_limit_of_writers() {
         let stored = Stored::finished(START_MS, START_MS, None, &Segments::default());
         let writers = (1..=9_u8).flat_map(|writer| [writer, 0, 0, 0, 1]);
         let resume = [1, 0, 9].into_iter().chain(writers).collect();

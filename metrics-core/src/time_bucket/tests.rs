@@ -210,7 +210,7 @@ fn grains_divide_widths_and_days() {
 }
 
 #[test]
-fn a_grain_between_two_instants_knows_the_offsets_between() {
+fn a_grain_between_two_instants_includes_the_offsets_between() {
     #[track_caller]
     fn check(zone: &str, from: &str, to: &str, minutes: i64) {
         let grain = buckets(zone, "1 day").grain_between(at(from), at(to));

@@ -39,7 +39,7 @@ fn check_with_brands(brands: Option<&str>, lines: &str) {
 }
 
 #[test]
-fn brands_give_a_headless_browser_away() {
+fn brands_reveal_a_headless_browser() {
     let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36";
     let headless = r#""Not/A)Brand";v="8", "Chromium";v="126", "HeadlessChrome";v="126""#;
     check_with_brands(Some(headless), &format!("bot {chrome}"));
@@ -71,14 +71,14 @@ fn brands_do_not_hide_behind_the_cache() {
 }
 
 #[test]
-fn without_a_user_agent_nothing_is_known() {
+fn without_a_user_agent_the_class_is_unknown() {
     let nothing = Classification::Viewer(UserAgentClass::default());
 
     assert_eq!(Classifier::new().classify(Headers::default()), nothing);
 }
 
 #[test]
-fn only_the_head_of_a_long_user_agent_is_looked_at() {
+fn only_the_beginning_of_a_long_user_agent_is_examined() {
     let padding = "\u{e9}".repeat(USER_AGENT_BYTES_MAX / 2 - 10);
     let classifier = Classifier::new();
     let classify =

@@ -4,7 +4,7 @@ use chrono::Utc;
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Selection, Video};
 use metrics_testing::{Backend, Database, on_every_store};
 
-on_every_store!(a_copy_is_what_was_there_and_goes_its_own_way, what_is_stored_is_found);
+on_every_store!(a_copy_has_all_sessions_and_is_independent, stored_sessions_are_found);
 
 /// Records a session that plays this many seconds.
 async fn watch(metrics: &Metrics, key: &ApiKey, session: &str, seconds: f64) {
@@ -21,7 +21,7 @@ async fn view_ms(metrics: &Metrics) -> u64 {
     plays.iter().map(|bucket| bucket.totals.view_ms).sum()
 }
 
-async fn a_copy_is_what_was_there_and_goes_its_own_way(backend: Backend) {
+async fn a_copy_has_all_sessions_and_is_independent(backend: Backend) {
     let database = Database::new(backend).await;
     let metrics = Metrics::builder(database.open().await).start();
     let key = metrics.create_key().await.unwrap();
@@ -40,7 +40,7 @@ async fn a_copy_is_what_was_there_and_goes_its_own_way(backend: Backend) {
     assert!(copied.revoke_key(&new).await.unwrap());
 }
 
-async fn what_is_stored_is_found(backend: Backend) {
+async fn stored_sessions_are_found(backend: Backend) {
     let database = Database::new(backend).await;
     let metrics = Metrics::builder(database.open().await).start();
     let key = metrics.create_key().await.unwrap();
@@ -54,7 +54,7 @@ async fn what_is_stored_is_found(backend: Backend) {
 }
 
 #[tokio::test]
-async fn a_database_is_gone_at_the_end_whoever_uses_it_and_also_after_a_panic() {
+async fn a_database_is_deleted_at_the_end_and_after_a_panic() {
     for backend in [Backend::Timescale, Backend::Postgres] {
         let (send, receive) = std::sync::mpsc::channel();
         let test = tokio::spawn(async move {

@@ -134,7 +134,7 @@ fn walked_starts(
 
 proptest! {
     #[test]
-    fn starts_are_where_the_clock_shows_the_boundary(
+    fn starts_are_at_boundaries_of_local_time(
         (timezone, change) in change(),
         minute in -1_600_i64..1_600,
         width in width(),
@@ -285,7 +285,7 @@ proptest! {
     }
 
     #[test]
-    fn spans_parse_from_what_they_display(ms in 0_u64..31_557_600_000_000, months in 0_u32..12_000) {
+    fn spans_parse_from_their_text(ms in 0_u64..31_557_600_000_000, months in 0_u32..12_000) {
         for span in [Span::from_ms(ms), Span::from_ms(ms / 1_000 * 1_000), Span::from_months(months)] {
             let span = span.unwrap();
             prop_assert_eq!(span.to_string().parse(), Ok(span));
@@ -293,7 +293,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_too_odd(text in "\\PC*", number in "[0-9.]{0,30}", unit in "[a-z]{0,3}") {
+    fn no_text_panics(text in "\\PC*", number in "[0-9.]{0,30}", unit in "[a-z]{0,3}") {
         let _ = text.parse::<Width>();
         let text = format!("{number}{unit}{text}");
         if let Ok(span) = text.parse::<Span>() {

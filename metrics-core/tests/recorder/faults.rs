@@ -62,7 +62,7 @@ async fn an_open_segment_is_exact_although_the_store_was_unavailable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_refused_does_not_hurt_the_others() {
+async fn a_session_that_is_refused_does_not_affect_the_others() {
     let site = Site::new();
     let inner = site.store().await;
     let key = site.server().await.create_key().await.unwrap();
@@ -96,7 +96,7 @@ async fn a_session_that_is_refused_does_not_hurt_the_others() {
 
 /// Every acknowledged event is stored, also if it was sent before the store refused the session.
 #[tokio::test(start_paused = true)]
-async fn nothing_that_a_refusal_takes_along_is_acknowledged() {
+async fn nothing_that_is_lost_with_a_refusal_is_acknowledged() {
     for turns in 0..60 {
         let site = Site::new();
         let inner = site.store().await;
@@ -117,7 +117,7 @@ async fn nothing_that_a_refusal_takes_along_is_acknowledged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn room_is_made_when_events_become_durable() {
+async fn space_is_freed_when_events_become_durable() {
     let (site, metrics, key, failures) = faulty_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();

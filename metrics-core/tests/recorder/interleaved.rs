@@ -72,7 +72,7 @@ async fn a_segment_may_begin_at_one_server_and_end_at_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_viewer_who_comes_back_from_another_server_is_followed() {
+async fn a_viewer_who_returns_from_another_server_is_continued() {
     let (site, [here, there], key) = two_servers().await;
     let viewing = join(&here, &key, "a").await;
     viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_viewer_who_moves_to_another_server_watches_one_session() {
 
 /// A server that detects late that a viewer has moved must not remove segments that the other server wrote.
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_given_up_late_takes_nothing_back() {
+async fn a_connection_that_is_closed_late_undoes_nothing() {
     for (stays, expected) in [(true, 90.0), (false, 20.0)] {
         // The server that is started last writes last whenever both write.
         let (site, [there, here], key) = two_servers().await;

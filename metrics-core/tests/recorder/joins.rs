@@ -87,7 +87,7 @@ async fn a_revoked_key_is_refused_within_a_second_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_known_although_the_store_is_unavailable() {
+async fn keys_are_cached_although_the_store_is_unavailable() {
     let (_site, metrics, key, failures) = faulty_server().await;
     failures.store(100, std::sync::atomic::Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -95,7 +95,7 @@ async fn keys_are_known_although_the_store_is_unavailable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_joins_before_the_keys_are_known() {
+async fn no_join_succeeds_before_the_keys_are_loaded() {
     let site = Site::new();
     let key = site.server().await.create_key().await.unwrap();
     let faults = Faults::default().failing(100);
@@ -112,7 +112,7 @@ async fn bots_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bots_are_counted_where_they_are_wanted() {
+async fn bots_are_counted_where_they_are_allowed() {
     let site = Site::new();
     let store = Arc::new(site.store().await);
     let metrics = Metrics::builder(store).bots(Bots::Count).start();
@@ -173,7 +173,7 @@ async fn check_joins(
 }
 
 #[tokio::test(start_paused = true)]
-async fn fields_that_no_store_must_be_given_are_refused() {
+async fn fields_that_no_store_can_hold_are_refused() {
     let (_site, metrics, key) = one_server().await;
     let object = |inner| Map::from_iter([("a".to_owned(), inner)]);
     let nested = |depth| (1..depth).fold(Map::new(), |inner, _| object(Value::Object(inner)));

@@ -72,7 +72,7 @@ async fn waiting_events_are_bounded_in_bytes_and_all_are_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_sessions_make_room_when_others_take_the_memory() {
+async fn idle_sessions_are_evicted_when_others_need_the_memory() {
     let (site, budget) = (Site::new(), Budget::new(BUDGET));
     let metrics = server(&site, site.store().await, &budget);
     let key = metrics.create_key().await.unwrap();
@@ -99,7 +99,7 @@ async fn idle_sessions_make_room_when_others_take_the_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_is_there_grows_until_nothing_is_left() {
+async fn an_existing_session_grows_until_no_memory_remains() {
     let (site, budget) = (Site::new(), Budget::new(BUDGET));
     let metrics = server(&site, site.store().await, &budget);
     let key = metrics.create_key().await.unwrap();

@@ -143,7 +143,7 @@ fn a_server_that_was_killed_leaves_the_count() {
 
 /// Dropping a commit half way must neither hang nor panic, and leaves it whole or undone.
 #[test]
-fn a_crash_in_the_middle_of_a_commit_leaves_it_whole_or_undone() {
+fn a_crash_in_the_middle_of_a_commit_leaves_it_complete_or_undone() {
     for turns in 0..30 {
         let (site, run, key, viewing) = Run::begin();
         run.runtime.block_on(async {

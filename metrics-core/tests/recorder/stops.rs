@@ -113,7 +113,7 @@ async fn the_writer_ends_with_the_last_viewing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_acknowledgement_is_forgotten_under_load() {
+async fn no_acknowledgement_is_lost_under_load() {
     let (site, metrics, key) = one_server().await;
     let busy = Arc::new(AtomicBool::new(true));
     let mut tasks = JoinSet::new();

@@ -24,7 +24,7 @@ async fn stepping(site: &Site) -> (Metrics, WallClock) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_of_day_that_is_set_while_something_plays_changes_no_figure() {
+async fn setting_the_time_of_day_during_playback_changes_no_number() {
     const HOUR_S: f64 = 3_600.0;
     for step in [-24.0 * HOUR_S, -1.0, HOUR_S, 24.0 * HOUR_S] {
         let site = Site::new();
@@ -117,7 +117,7 @@ async fn a_page_that_only_gives_heartbeats_after_the_end_does_not_watch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_viewer_whose_batches_give_signs_of_life_is_gone_a_minute_after_the_last() {
+async fn a_viewer_whose_batches_have_heartbeats_is_gone_a_minute_after_the_last() {
     for sends_heartbeats in [true, false] {
         let (site, metrics, key) = one_server().await;
         let visit = async |event: PlayerEvent| {
@@ -188,7 +188,7 @@ impl Intercept for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_slow_and_has_much_to_write_costs_no_checkpoint() {
+async fn a_slow_store_with_much_to_write_delays_no_checkpoint() {
     const COMMIT: Duration = Duration::from_millis(500);
     let site = Site::new();
     let began = tokio::time::Instant::now();

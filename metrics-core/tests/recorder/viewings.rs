@@ -86,7 +86,7 @@ async fn a_lost_connection_closes_the_open_segment_where_playback_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_fell_silent_is_closed_where_it_was_last_heard() {
+async fn a_silent_connection_is_closed_as_of_its_last_message() {
     let (site, metrics, key) = one_server().await;
     let viewing = join(&metrics, &key, "a").await;
     viewing.apply(PlayerEvent::play(10.0)).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_viewer_who_is_back_goes_on_with_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_connection_that_joined_last_speaks_for_the_viewer() {
+async fn the_connection_that_joined_last_decides_for_the_viewer() {
     let (site, metrics, key) = one_server().await;
     let first = join(&metrics, &key, "a").await;
     first.apply(PlayerEvent::play(0.0)).await.unwrap();

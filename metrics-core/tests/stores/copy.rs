@@ -63,12 +63,12 @@ async fn refusal(from: &dyn Store, to: &dyn Store) -> CopyError {
 }
 
 on_every_store!(
-    everything_comes_along_and_back,
+    everything_is_copied_there_and_back,
     a_copy_that_was_interrupted_goes_on,
     a_session_goes_on_in_the_copy,
 );
 
-async fn everything_comes_along_and_back(backend: Backend) {
+async fn everything_is_copied_there_and_back(backend: Backend) {
     let [(from, _from), (there, _there)] = databases(Backend::Sqlite, backend).await;
     fill(&*from, 2_500).await;
     let all = copied(4, 2_500, 0);
@@ -144,7 +144,7 @@ async fn stores_may_be_unavailable_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stays_unavailable_is_given_up_and_the_copy_goes_on_later() {
+async fn a_copy_with_an_unavailable_store_stops_and_goes_on_later() {
     let [(from, _from), (to, _to)] = files().await;
     fill(&*from, 3_000).await;
     for calls in [0, 1, 5, 9, 40] {
@@ -255,7 +255,7 @@ async fn a_database_in_use_is_no_target() {
 }
 
 #[tokio::test]
-async fn a_session_that_only_the_target_has_is_noticed_at_the_end_at_least() {
+async fn a_session_that_only_the_target_has_is_found_at_the_end() {
     let [(from, _from), (to, _to)] = files().await;
     let writes = fill(&*from, 1_500).await;
     assert_eq!(check(&*from, &*to).await.sessions, 1_500);

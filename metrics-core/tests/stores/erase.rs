@@ -42,12 +42,12 @@ async fn play(viewing: &Viewing, clock: &WallClock, from: f64, seconds: f64) {
 
 on_every_store!(
     a_session_in_memory_does_not_come_back,
-    a_session_that_began_anew_is_not_the_one_in_memory,
+    a_recreated_session_is_not_the_one_in_memory,
     one_session_is_erased_by_its_id,
     an_erasure_that_fails_goes_on,
     an_id_that_another_instance_remembers_names_no_other_video,
     a_session_that_is_opened_again_meanwhile_is_erased,
-    a_count_beside_a_merge_counts_each_session_once,
+    a_count_during_a_merge_counts_each_session_once,
     no_more_sessions_are_erased_than_the_limit,
     sessions_dated_ahead_are_erased_and_new_ones_are_not_chased,
 );
@@ -85,7 +85,7 @@ async fn a_session_in_memory_does_not_come_back(backend: Backend) {
 }
 
 /// An instance that still holds the erased session finds the new one with the same version.
-async fn a_session_that_began_anew_is_not_the_one_in_memory(backend: Backend) {
+async fn a_recreated_session_is_not_the_one_in_memory(backend: Backend) {
     let site = Site::new(backend).await;
     let (one, two) = (site.server().await, site.server().await);
     let here = one.join(site.joining("a", "intro")).await.unwrap();
@@ -254,7 +254,7 @@ async fn a_session_that_is_opened_again_meanwhile_is_erased(backend: Backend) {
 }
 
 /// A count uses one snapshot: a block that is merged meanwhile has another id, and is not counted again.
-async fn a_count_beside_a_merge_counts_each_session_once(backend: Backend) {
+async fn a_count_during_a_merge_counts_each_session_once(backend: Backend) {
     let site = Site::new(backend).await;
     for number in 0..9 {
         commit(&*site.store, &site, &number.to_string(), "intro").await;

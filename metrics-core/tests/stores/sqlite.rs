@@ -82,7 +82,7 @@ async fn concurrent_first_plays_make_one_row() {
 }
 
 #[tokio::test]
-async fn two_handles_on_one_file_see_each_other() {
+async fn two_handles_on_one_file_share_their_writes() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metrics.db");
     let one = SqliteStore::open(&path).await.unwrap();
@@ -296,7 +296,7 @@ async fn a_file_with_older_names_of_columns_keeps_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_is_an_error_and_hurts_no_other() {
+async fn a_damaged_row_is_an_error_and_affects_no_other() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("metrics.db");
     let metrics = Metrics::new(SqliteStore::open(&path).await.unwrap());
@@ -327,13 +327,13 @@ async fn fill(store: &SqliteStore, key: &ApiKey, sessions: u32) {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_dropped_is_whole_or_undone() {
+async fn a_commit_that_is_dropped_is_complete_or_undone() {
     let (store, _directory) = empty_store().await;
     check_dropped_commits(&store, Duration::from_micros(200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_is_dropped_is_whole_or_undone_on_many_threads() {
+async fn a_commit_that_is_dropped_is_complete_or_undone_on_many_threads() {
     let (store, _directory) = empty_store().await;
     check_dropped_commits(&store, Duration::from_micros(200)).await;
 }
@@ -388,7 +388,7 @@ async fn pages_of_open_sessions_of_a_video_with_many_leave_none_out() {
 
 /// Only a disk or an operator can make totals wrong.
 #[tokio::test]
-async fn totals_that_are_wrong_are_found_and_mended() {
+async fn wrong_totals_are_found_and_corrected() {
     let (store, directory) = empty_store().await;
     let path = directory.path().join("metrics.db");
     let key = key(&store).await;

@@ -40,8 +40,8 @@ mod postgres {
 /// Compresses closed sessions after each call of upkeep, where the edition can compress.
 mod compressed {
     metrics_core::store_conformance!(super::compressed_store() =>
-        a_closed_session_goes_on_as_it_was,
-        a_rewrite_does_all_that_it_says,
+        a_reopened_session_is_unchanged,
+        a_rewrite_makes_all_its_changes,
         sessions_before_an_instant_are_deleted,
         many_sessions_are_deleted_at_once,
         imported_sessions_are_closed,

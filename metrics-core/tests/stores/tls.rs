@@ -106,7 +106,7 @@ async fn an_unreadable_certificate_refuses_only_connections_that_verify() {
 }
 
 #[tokio::test]
-async fn sessions_are_kept_with_a_server_that_is_vouched_for() {
+async fn sessions_are_kept_with_a_trusted_server() {
     let authority = Authority::new("a");
     let names = [SERVER, "*.example.org", "localhost", "127.0.0.1", "::1"];
     let (proxy, database) =
@@ -258,7 +258,7 @@ async fn a_handshake_that_breaks_off_may_be_tried_again() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_goes_silent_is_given_up() {
+async fn a_silent_handshake_is_dropped() {
     let (proxy, database) = answering(Answer::Silence).await;
     let url = behind(&proxy, &database, SERVER, "sslmode=require");
     let connecting = tokio::spawn(async move { TimescaleStore::connect(&url).await });

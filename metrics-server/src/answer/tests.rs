@@ -111,7 +111,7 @@ async fn cut_after(rest: Duration) -> Duration {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_read_too_slowly_is_given_up() {
+async fn an_answer_that_is_read_too_slowly_is_dropped() {
     assert_eq!(cut_after(READ_TIMEOUTS.all).await, READ_TIMEOUTS.all);
     assert_eq!(cut_after(READ_TIMEOUTS.piece + Duration::from_secs(1)).await.as_secs(), 121);
     let slow = cut_after(READ_TIMEOUTS.piece / 2).await;
@@ -123,7 +123,7 @@ async fn an_answer_that_is_read_too_slowly_is_given_up() {
 
 /// The timer wakes the client: the task that makes the next piece, which would wake the client, is dropped.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_is_told_when_it_is_late() {
+async fn a_client_that_waits_receives_408_when_it_is_late() {
     let step = Step(Box::pin(std::future::pending()));
     let mut body = Body::pieces(step, READ_TIMEOUTS);
     let frame = tokio::time::timeout(2 * READ_TIMEOUTS.all, body.frame()).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_client_that_waits_is_told_when_it_is_late() {
 }
 
 #[tokio::test]
-async fn a_caller_who_does_not_read_leaves_memory_to_others() {
+async fn a_caller_that_does_not_read_leaves_memory_to_others() {
     let answers = Answers::within(Budget::new(10_000_000));
     let flow = |last| Flow::Network(Some([192, 0, 2, last].into()));
     let send = async |flow| answers.admit(flow).await?.body(numbers(1_000_000, 900_000)).await;
@@ -185,7 +185,7 @@ async fn keys_are_listed_while_answers_are_not_read() {
 
 /// A report waits for the store most of the time, so one processor makes several reports at once.
 #[tokio::test]
-async fn some_reports_are_made_at_once_on_one_processor() {
+async fn several_reports_run_at_once_on_one_processor() {
     let answers = Answers::within(Budget::new(ANSWERS_BYTES));
     let mut made = Vec::new();
     for last in 0..PERMITS_MIN as u8 {

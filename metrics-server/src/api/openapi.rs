@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_guarded_is_described_so() {
+    fn guarded_routes_are_described_as_guarded() {
         for (path, item) in paths() {
             let example = example(&path, "a");
             let route = Route::of(&example).unwrap();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_refers_to_is_in_it() {
+    fn references_of_the_description_are_in_it() {
         fn check(document: &Value, value: &Value) {
             match value {
                 Value::Object(members) => {

@@ -29,7 +29,7 @@ fn refused(caller: &Caller, secret: &str) -> Option<Duration> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_wrong_too_often_is_not_listened_to_for_a_while() {
+async fn too_many_wrong_secrets_are_refused_for_a_while() {
     let attempts = Arc::default();
     let caller = at(&attempts, "203.0.113.7");
     assert_eq!(guess_all(&caller, "first"), GUESSES.burst);
@@ -43,7 +43,7 @@ async fn who_is_wrong_too_often_is_not_listened_to_for_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn others_are_listened_to() {
+async fn secrets_from_other_addresses_are_checked() {
     let attempts = Arc::default();
     guess_all(&at(&attempts, "203.0.113.7"), "key");
     assert_eq!(refused(&at(&attempts, "203.0.113.8"), "right"), None);
@@ -53,7 +53,7 @@ async fn others_are_listened_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_right_from_an_address_is_taken_from_there() {
+async fn secrets_that_were_correct_from_an_address_are_accepted_from_it() {
     let attempts = Arc::default();
     let caller = at(&attempts, "203.0.113.7");
     caller.attempt(Secret::Key(&key("right"))).unwrap().right();
@@ -68,7 +68,7 @@ async fn what_was_right_from_an_address_is_taken_from_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_mistake_is_no_guess() {
+async fn the_same_mistake_counts_once() {
     let attempts = Arc::default();
     let caller = at(&attempts, "203.0.113.7");
     for _ in 0..1_000 {
@@ -105,7 +105,7 @@ async fn an_address_of_ipv4_is_itself_however_it_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn eviction_forgives_no_guesses() {
+async fn eviction_resets_no_attempts() {
     let attempts = Arc::default();
     let caller = at(&attempts, "203.0.113.7");
     guess_all(&caller, "key");
@@ -134,7 +134,7 @@ async fn unused_entries_are_evicted_and_free_their_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn there_is_an_end_to_what_is_remembered() {
+async fn the_number_of_kept_events_is_bounded() {
     let (mut recent, now) = (Recent::new(100), Instant::now());
     for hash in 0..100_000 {
         recent.insert(hash, (), now);

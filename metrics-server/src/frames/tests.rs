@@ -239,7 +239,7 @@ fn a_connection_may_end_anywhere() {
 }
 
 #[tokio::test]
-async fn what_was_read_ahead_comes_first() {
+async fn bytes_that_were_read_ahead_come_first() {
     let (mut client, server) = duplex(1 << 20);
     let long = "x".repeat(3 * READ_BYTES_MAX);
     let frames = [frame(FIN | TEXT, "early"), frame(FIN | TEXT, &long)].concat();
@@ -306,7 +306,7 @@ async fn a_large_message_is_read_when_there_is_memory_for_it() {
 
 /// All fragments of a message share one time limit, and only the time spent reading counts.
 #[tokio::test(start_paused = true)]
-async fn a_message_has_its_time_whatever_its_fragments() {
+async fn a_message_in_any_fragments_has_a_time_limit() {
     let (mut client, server) = duplex(1 << 20);
     let (read, write) = tokio::io::split(server);
     let (mut reader, _write) = split(Vec::new(), read, write, budget());
@@ -354,7 +354,7 @@ async fn started_messages_do_not_wait_for_each_other_for_ever() {
 }
 
 #[tokio::test]
-async fn what_is_said_at_the_same_time_is_written_at_once() {
+async fn messages_at_the_same_time_are_written_at_once() {
     let (mut client, server) = duplex(1 << 20);
     let (read, write) = tokio::io::split(server);
     let (_reader, mut writer) = split(Vec::new(), read, write, budget());

@@ -29,7 +29,7 @@ fn check_report(headers: &[(&str, &str)], allowed: bool) {
 }
 
 #[test]
-fn a_browser_that_says_whose_page_it_is_settles_it() {
+fn the_site_that_a_browser_reports_decides() {
     for (site, allowed) in
         [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)]
     {
@@ -63,7 +63,7 @@ fn else_the_origin_must_be_the_servers_own() {
 }
 
 #[test]
-fn a_proxy_may_say_how_the_server_is_called() {
+fn a_proxy_may_report_the_name_of_the_server() {
     let rewritten = [("origin", SITE), ("host", "10.0.0.7:3000")];
     check_report(&rewritten, false);
     for (name, value, allowed) in [
@@ -114,7 +114,7 @@ fn links_may_be_followed_but_not_framed_and_forms_not_sent() {
 }
 
 #[test]
-fn what_changes_something_must_say_that_it_is_json() {
+fn requests_that_change_something_must_have_the_type_json() {
     for (kind, allowed) in [
         (Some("application/json"), true),
         (Some("Application/JSON; charset=utf-8"), true),
@@ -140,7 +140,7 @@ fn what_changes_something_must_say_that_it_is_json() {
 }
 
 #[test]
-fn without_authentication_strange_names_are_not_answered() {
+fn without_authentication_unlisted_names_are_not_answered() {
     let evil = [("host", "evil.example"), ("origin", "http://evil.example")];
     let (open, listed) = (Settings::default(), Hosts::Listed(vec!["evil.example".to_owned()]));
     assert_eq!(decide(&open, Purpose::Report, Method::GET, &evil), 421);

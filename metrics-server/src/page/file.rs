@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_is_not_heeded() {
+    fn an_invalid_range_is_ignored() {
         for range in [
             "",
             "bytes",

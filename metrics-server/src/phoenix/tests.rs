@@ -151,7 +151,7 @@ fn text_may_have_escapes() {
 }
 
 #[test]
-fn what_is_no_message_is_refused() {
+fn an_invalid_message_is_refused() {
     for text in [
         "",
         "hello",
@@ -313,7 +313,7 @@ fn the_end_of_a_channel_carries_the_ref_of_its_join() {
 }
 
 #[test]
-fn what_is_encoded_is_appended_and_escaped() {
+fn encoded_texts_are_appended_and_escaped() {
     let mut out = String::from("kept ");
     let message = Outgoing::Reply {
         join_ref: &Ref::NULL,
@@ -392,7 +392,7 @@ fn values(message: &Message<'_>) -> Vec<Value> {
 
 proptest! {
     #[test]
-    fn what_a_client_encodes_is_decoded(
+    fn messages_of_a_client_are_decoded(
         join_ref in any_ref(),
         message_ref in any_ref(),
         topic in any::<String>(),
@@ -411,7 +411,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_message_is_what_the_model_says(
+    fn a_damaged_message_is_decoded_as_by_the_model(
         at in 0_usize..44,
         damage in "[\\[\\]{}\",:0-9a-z\\\\ ]{0,2}",
         removed in 0_usize..3,
@@ -437,7 +437,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_encoded_is_valid_json(topic in any::<String>(), reason in any::<String>()) {
+    fn encoded_messages_are_valid_json(topic in any::<String>(), reason in any::<String>()) {
         let join_ref = Ref::from_text("1").unwrap();
         let message = Outgoing::Reply {
             join_ref: &join_ref,

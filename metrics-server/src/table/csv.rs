@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_break_a_line_is_quoted() {
+    fn fields_that_would_break_a_line_are_quoted() {
         check("", "");
         check("intro", "intro");
         check("a,b", "\"a,b\"");
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_like_a_formula_is_none() {
+    fn texts_that_begin_like_a_formula_are_escaped() {
         check("=1+1", "'=1+1");
         check("+1", "'+1");
         check("-1", "'-1");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_leaves_its_place_empty() {
+    fn missing_values_leave_their_fields_empty() {
         let mut out = Vec::new();
         line(&mut out, |line| {
             line.nothing();

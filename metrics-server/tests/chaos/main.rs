@@ -267,7 +267,7 @@ async fn waiting(server: &Server) -> u64 {
 
 /// Runs on TimescaleDB in every run: a file is never unavailable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unavailable_database_costs_nobody_an_event_or_a_connection() {
+async fn an_unavailable_database_loses_no_event_and_no_connection() {
     let _alone = ALONE.lock().await;
     let away = Duration::from_secs(setting("METRICS_OUTAGE_SECONDS", 10));
     let url = env::var("METRICS_TEST_TIMESCALE_URL").expect("an address of a TimescaleDB");

@@ -86,7 +86,7 @@ async fn seconds(server: &TestServer, who: &str, key: Option<&str>) -> Result<f6
 }
 
 #[tokio::test]
-async fn a_tenant_sees_sessions_of_its_own_keys_only() {
+async fn a_tenant_reads_sessions_of_its_own_keys_only() {
     let server = shared().await;
     assert_eq!(seconds(&server, "root", None).await, Ok(7.0));
     assert_eq!(seconds(&server, "root", Some(THEIRS)).await, Ok(4.0));
@@ -121,7 +121,7 @@ async fn a_tenant_exports_sessions_of_its_own_keys_only() {
 }
 
 #[tokio::test]
-async fn a_query_string_is_narrowed_as_a_body_is() {
+async fn a_query_string_is_restricted_like_a_body() {
     let server = shared().await;
     let target = |key: &str| {
         let query = format!(r#"%7B%22key%22:%22{key}%22%7D"#);
@@ -271,7 +271,7 @@ impl Access for AllowsMarked {
 }
 
 #[tokio::test]
-async fn a_decision_sees_the_request_as_the_application_left_it() {
+async fn a_decision_receives_the_request_as_the_application_changed_it() {
     let server = TestServer::new().await;
     let settings = Settings::default().prefix("/a").access(AllowsMarked);
     let service = Service::new(server.metrics.clone(), settings);

@@ -63,7 +63,7 @@ async fn a_binary_message_that_is_no_push_closes_with_1003() {
 }
 
 #[tokio::test]
-async fn a_binary_push_is_refused_and_harms_nothing() {
+async fn a_binary_push_is_refused_without_effect() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;
@@ -280,7 +280,7 @@ async fn events_before_a_broken_frame_count() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_on_after_its_mistake_still_learns_of_it() {
+async fn a_client_that_sends_on_after_its_mistake_still_receives_the_refusal() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     let mut bytes = frame(FIN | TEXT, b"nonsense");

@@ -113,7 +113,7 @@ async fn the_description_names_the_path_of_the_api() {
 }
 
 #[tokio::test]
-async fn routes_that_are_left_out_are_not_there() {
+async fn disabled_routes_are_not_found() {
     for left in [
         Routes::PAGE,
         Routes::HEALTH,
@@ -177,7 +177,7 @@ async fn serve_beside(listener: TcpListener, service: Service) {
 }
 
 #[tokio::test]
-async fn it_serves_beside_the_routes_of_an_application() {
+async fn it_serves_with_the_routes_of_an_application() {
     let recording = TestServer::new().await;
     let service = Service::new(recording.metrics.clone(), Settings::default().prefix(PREFIX));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -76,7 +76,7 @@ async fn under_a_prefix_the_page_finds_its_parts() {
 }
 
 #[tokio::test]
-async fn the_policy_lets_nothing_in_that_is_not_the_pages_own() {
+async fn the_policy_admits_only_files_of_the_page() {
     let server = TestServer::new().await;
     let answer = server.http("GET", "/").send().await;
     let policy = answer.header("content-security-policy").unwrap();
@@ -178,7 +178,7 @@ async fn files_that_the_page_does_not_have_are_not_found() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_off_is_not_there_for_anybody() {
+async fn a_disabled_page_is_not_found() {
     let off = Settings::default().routes(Routes::ALL.without(Routes::PAGE));
     let guarded = off.clone().access(Credentials::new("ada", "open sesame").unwrap());
     for settings in [off, guarded] {

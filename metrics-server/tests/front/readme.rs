@@ -156,7 +156,7 @@ async fn every_example_has_the_response_that_it_shows() {
 }
 
 #[tokio::test]
-async fn every_question_has_a_request_that_the_server_accepts() {
+async fn every_use_case_has_a_request_that_the_server_accepts() {
     let shell = Shell::new().await;
     let queries = read("docs/queries.md");
     let (_, table) = queries.split_once("| question | request |\n|---|---|\n").unwrap();

@@ -131,7 +131,7 @@ fn sockets() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sockets_by_the_thousand_are_held_and_let_go() {
+async fn thousands_of_sockets_are_held_and_closed() {
     let sockets = sockets();
     let database = Database::new().await;
     let server = Process::start(&database).await;
@@ -180,7 +180,7 @@ async fn a_server_raises_its_limit_of_files() {
 }
 
 #[tokio::test]
-async fn a_server_that_could_serve_next_to_nobody_does_not_start() {
+async fn a_server_with_too_few_files_does_not_start() {
     let database = Database::new().await;
     let mut command = Command::new("/bin/sh");
     let script = "ulimit -n 120 && exec \"$0\" --listen 127.0.0.1:0";

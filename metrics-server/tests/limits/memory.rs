@@ -146,7 +146,7 @@ async fn expect_all(server: &Server, video: &str, sessions: usize) {
 static MACHINE: Mutex<()> = Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_sessions_are_bounded_and_all_of_them_are_counted() {
+async fn floods_of_sessions_are_bounded_and_all_are_counted() {
     let _machine = MACHINE.lock().await;
     let directory = TempDir::new().unwrap();
     let server = limited(&directory).await;
@@ -208,7 +208,7 @@ fn viewing(key: &str, number: usize) -> [Value; 2] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn inputs_that_wait_for_an_unavailable_store_are_bounded_and_written_when_it_is_back() {
+async fn inputs_for_an_unavailable_store_are_bounded_and_written_when_it_is_back() {
     let _machine = MACHINE.lock().await;
     let directory = TempDir::new().unwrap();
     let server = limited(&directory).await;

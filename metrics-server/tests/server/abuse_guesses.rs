@@ -80,7 +80,7 @@ async fn keys_guessed_at_joins_are_refused_unchecked_after_some() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_right_from_there_is_taken_on() {
+async fn a_key_that_was_valid_from_an_address_is_accepted_again() {
     let server = TestServer::new().await;
     let other = server.metrics.create_key().await.unwrap();
     let bystander = Bystander::of(&server).await;
@@ -118,7 +118,7 @@ async fn keys_guessed_in_batches_are_refused_unchecked_after_some() {
 }
 
 #[tokio::test]
-async fn a_page_with_a_mistyped_key_guesses_nothing() {
+async fn a_page_with_a_mistyped_key_is_no_attack() {
     let server = TestServer::new().await;
     let bystander = Bystander::of(&server).await;
     for _ in 0..10 * GUESSES {
@@ -190,7 +190,7 @@ async fn guessed_passwords_are_refused_unchecked_after_some() {
 }
 
 #[tokio::test]
-async fn a_user_who_was_right_from_there_is_taken_on() {
+async fn a_user_with_a_correct_password_from_an_address_is_accepted_again() {
     let server = guarded().await;
     assert_eq!(list_keys(&server, AUTHORIZATION).await.status, 200);
     for number in 0..10 * GUESSES {
@@ -201,7 +201,7 @@ async fn a_user_who_was_right_from_there_is_taken_on() {
 }
 
 #[tokio::test]
-async fn a_dashboard_with_an_old_password_guesses_nothing() {
+async fn a_dashboard_with_an_old_password_is_no_attack() {
     let server = guarded().await;
     for _ in 0..10 * GUESSES {
         assert_eq!(list_keys(&server, "Basic b2xk").await.status, 401);
@@ -227,7 +227,7 @@ async fn behind_a_proxy_guesses_count_for_the_forwarded_address() {
 }
 
 #[tokio::test]
-async fn where_no_proxy_is_trusted_nobody_can_claim_to_be_elsewhere() {
+async fn without_a_trusted_proxy_forwarded_addresses_are_ignored() {
     let server = TestServer::new().await;
     for number in 0..2 * GUESSES {
         let address = format!("198.51.100.{number}");

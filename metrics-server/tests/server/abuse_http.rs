@@ -455,7 +455,7 @@ async fn connections_that_request_reports_and_end_delay_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_batches_is_recorded_beside_everybody_else() {
+async fn a_flood_of_batches_does_not_delay_others() {
     const BATCHES: usize = 20;
     const SESSIONS: usize = 256;
     let database = Database::new().await.without_rates();

@@ -62,7 +62,7 @@ fn authentication_needs_a_user_and_a_password() {
 }
 
 #[test]
-fn nobody_serves_strangers_by_accident() {
+fn no_server_is_public_by_accident() {
     for listen in ["0.0.0.0:0", "[::]:0"] {
         check_refused(&["--listen", listen], &[], &["METRICS_AUTH_ENABLED=false", "METRICS_USER"]);
     }
@@ -72,7 +72,7 @@ fn nobody_serves_strangers_by_accident() {
 }
 
 #[tokio::test]
-async fn a_default_key_must_be_known_and_the_remedy_works() {
+async fn a_default_key_must_exist_and_the_remedy_works() {
     let database = Database::new().await;
     let url = database.url();
     let environment = [("DATABASE_URL", &*url), ("METRICS_DEFAULT_KEY", "site-one")];

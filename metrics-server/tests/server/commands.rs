@@ -78,7 +78,7 @@ async fn keys_are_made_listed_and_revoked() {
 }
 
 #[test]
-fn to_list_the_keys_of_a_file_that_is_not_there_does_not_make_it() {
+fn listing_the_keys_of_a_missing_file_does_not_create_it() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("mistyped.db");
     let url = format!("sqlite:{}", path.display());
@@ -88,7 +88,7 @@ fn to_list_the_keys_of_a_file_that_is_not_there_does_not_make_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_runs_heeds_keys_that_are_made_and_revoked() {
+async fn a_running_server_follows_keys_that_are_made_and_revoked() {
     let database = Database::new().await;
     let url = database.url();
     let server = Process::start(&database).await;

@@ -275,7 +275,7 @@ async fn a_start_on_an_unusable_file_logs_the_reason_in_a_line_and_changes_nothi
 }
 
 #[tokio::test]
-async fn a_start_may_wait_for_room_on_the_disk() {
+async fn a_start_may_wait_for_space_on_the_disk() {
     let disk = SmallDisk::new(8);
     disk.fill();
     let mut command = on(disk.path());
@@ -295,7 +295,7 @@ async fn a_start_may_wait_for_room_on_the_disk() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_in_use_can_be_copied_and_is_none_the_worse() {
+async fn a_file_that_is_in_use_can_be_copied_and_stays_intact() {
     let (directory, target) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let server = watched_on(on(directory.path())).await;
     let mut client = server.connect().await;

@@ -201,7 +201,7 @@ async fn an_export_that_is_imported_gives_every_answer_as_before() {
 }
 
 #[test]
-fn history_of_other_systems_is_imported_once() {
+fn sessions_of_other_systems_are_imported_once() {
     let directory = Directory::new();
     let least =
         json!({"identifier": "old", "started_at": "2019-05-01T12:00:00+02:00", "view_time": 90});
@@ -225,7 +225,7 @@ fn history_of_other_systems_is_imported_once() {
 }
 
 #[test]
-fn lines_that_are_refused_are_named_and_the_others_imported() {
+fn refused_lines_are_named_and_the_others_are_imported() {
     let directory = Directory::new();
     let good = json!({"key": "k", "identifier": "a", "started_at": "2024-02-29T12:00:00Z", "view_time": 1});
     let bad = json!({"key": "k", "identifier": "a", "started_at": "2024-02-29T12:00:00Z", "veiw_time": 1});

@@ -77,7 +77,7 @@ async fn usage(server: &Server) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_new_videos_leaves_room_for_real_ones() {
+async fn a_flood_of_new_videos_leaves_space_for_real_ones() {
     let server =
         server(json!({ "new_videos": "1000/day", "new_videos_per_address": "50/day" })).await;
     let bystander = Bystander::of(&server).await;
@@ -251,7 +251,7 @@ async fn pages_beyond_a_quota_count_as_their_site() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_pages_leaves_room_for_real_ones() {
+async fn a_flood_of_pages_leaves_space_for_real_ones() {
     let server = server(json!({ "new_pages_per_address": "10/day" })).await;
     let bystander = Bystander::of(&server).await;
     let url = |path: &str| json!({ "source_url": format!("https://example.com/{path}") });

@@ -432,7 +432,7 @@ fn the_codes_are_those_of_the_documents() {
 }
 
 #[test]
-fn each_code_is_provoked() {
+fn each_code_is_reached() {
     let runtime = |paused| {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_all().start_paused(paused).build().unwrap()

@@ -247,7 +247,7 @@ async fn settings_of_a_key_are_made_changed_and_listed() {
 }
 
 #[tokio::test]
-async fn a_restored_key_takes_viewers_again() {
+async fn a_restored_key_accepts_viewers_again() {
     let server = TestServer::new().await;
     let join = json!({ "key": server.key, "identifier": "intro" });
     for (revoked, expected) in [(true, json!("invalid key")), (false, Value::Null)] {

@@ -126,7 +126,7 @@ fn every_metric_is_as_defined() {
 }
 
 #[test]
-fn what_does_not_apply_is_none() {
+fn metrics_that_do_not_apply_are_none() {
     let mut numbers = Vec::new();
     for metrics in Metric::ALL.chunks(METRICS_MAX) {
         let answer = answer(&Query::new(metrics.iter().copied()), &[]);

@@ -49,7 +49,7 @@ proptest! {
     }
 
     #[test]
-    fn no_events_make_an_absurd_figure(
+    fn no_events_make_an_implausible_number(
         inputs in prop::collection::vec((0_i64..200, 0_u8..8, 0.0_f64..1e12, any::<bool>()), 0..60),
     ) {
         let inputs: Vec<_> = inputs

@@ -49,7 +49,7 @@ fn only_the_duration_bounds_a_segment_without_timestamps() {
 }
 
 #[test]
-fn what_was_watched_past_the_end_is_cut_and_not_clamped() {
+fn watching_past_the_end_is_cut_and_not_clamped() {
     check_clamped(3_590.0, 1e11, 10_000, &[(3_590.0, 3_600.0)], 0);
 }
 
@@ -60,7 +60,7 @@ fn stepped(second: i64, step_ms: i64) -> Moment {
 }
 
 #[test]
-fn a_time_of_day_that_steps_changes_no_figure() {
+fn a_time_of_day_that_steps_changes_no_number() {
     const HOUR_MS: i64 = 3_600_000;
     for step_ms in [-24 * HOUR_MS, -HOUR_MS, -1, 0, HOUR_MS, 24 * HOUR_MS] {
         let at = |second| stepped(second, if second < 5 { 0 } else { step_ms });

@@ -14,7 +14,7 @@ fn a_lost_connection_counts_to_the_end_of_the_video_at_most() {
 }
 
 #[test]
-fn a_pause_after_a_lost_connection_says_better() {
+fn a_pause_after_a_lost_connection_is_more_exact() {
     check(&[(0, play(0.0)), (20, Lose), (25, Resume), (40, pause(39.5))], &[(0.0, 39.5)]);
     check(&[(0, play(0.0)), (20, Lose), (25, pause(18.0))], &[(0.0, 18.0)]);
 }

@@ -14,7 +14,7 @@ fn waiting_for_data_is_not_watching() {
 
 /// The wait and the absence are the same time.
 #[test]
-fn who_was_away_while_waiting_for_data_loses_no_more_than_the_wait() {
+fn a_viewer_who_disconnects_during_a_wait_loses_no_more_than_the_wait() {
     let (waits, flows) =
         (|| on(Action::RebufferingStart { from: None }), || on(Action::RebufferingEnd));
     check(

@@ -37,7 +37,7 @@ fn a_night_that_the_machine_slept_is_not_played() {
 }
 
 #[test]
-fn minutes_of_what_was_sent_late_follow_the_clock_of_the_player() {
+fn minutes_of_late_events_follow_the_clock_of_the_player() {
     let at = |event: PlayerEvent, second: i64| Input::Event(event.with_timestamp(1_000 * second));
     // All events arrived at once, as those of a page that was offline.
     let inputs = [

@@ -26,7 +26,7 @@ fn a_stored_open_segment_goes_on_where_it_was() {
 }
 
 #[test]
-fn what_a_store_kept_must_be_sound() {
+fn stored_metadata_must_be_valid() {
     let stored =
         run(&[(0, play(10.0))]).snapshot(Reach::Until(Moment::received(START_MS + 15_000)));
     for len in 0..stored.resume.len() - 1 {

@@ -159,7 +159,7 @@ mod tests {
 
     /// Texts of SQLite for faults that no test can produce.
     #[test]
-    fn a_fault_is_told_from_a_refusal() {
+    fn faults_and_refusals_differ() {
         for text in ["out of memory", "locking protocol", "database table is locked: sessions"] {
             let fault = classify(DatabaseErrorKind::Unknown, text).expect(text);
             assert!(fault.may_pass() && !fault.is_damage(), "{fault}");

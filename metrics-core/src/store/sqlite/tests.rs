@@ -28,7 +28,7 @@ use crate::user_agent::UserAgentClass;
 use crate::video::Video;
 
 #[tokio::test]
-async fn a_query_that_nobody_waits_for_keeps_its_connection_until_it_ends() {
+async fn an_abandoned_query_keeps_its_connection_until_it_ends() {
     const ABANDONED: usize = 100;
     let directory = TempDir::new().unwrap();
     let store = SqliteStore::open(directory.path().join("metrics.db")).await.unwrap();
@@ -172,7 +172,7 @@ async fn record(store: &SqliteStore, key: &ApiKey, session: &str) {
 }
 
 #[tokio::test]
-async fn what_is_done_for_every_session_is_prepared_once() {
+async fn statements_for_every_session_are_prepared_once() {
     let (store, key, _directory) = store_with_key().await;
     let statements = Statements::default();
     let instrument = |statements: Statements| {
@@ -199,7 +199,7 @@ async fn what_is_done_for_every_session_is_prepared_once() {
 }
 
 #[tokio::test]
-async fn a_session_is_in_one_place_at_every_moment() {
+async fn a_session_is_open_or_closed_at_every_moment() {
     let (store, key, _directory) = store_with_key().await;
     let id = SessionId::new(&key, "a");
     let location = async || store.load(&[id]).await.unwrap().remove(0).map(|found| found.location);
@@ -292,7 +292,7 @@ async fn resume_states_are_listed_deleted_and_dropped() {
 }
 
 #[tokio::test]
-async fn blocks_keep_their_groups_whatever_their_size() {
+async fn blocks_of_any_size_keep_their_groups() {
     let (store, key, _directory) = store_with_key().await;
     for number in 0..300 {
         commit(&store, write(&key, &number.to_string(), 0, number)).await;
@@ -326,7 +326,7 @@ async fn blocks_keep_their_groups_whatever_their_size() {
 }
 
 #[tokio::test]
-async fn a_snapshot_sees_one_moment_and_lends_its_connection_back() {
+async fn a_snapshot_has_one_moment_and_returns_its_connection() {
     let (store, key, directory) = store_with_key().await;
     commit(&store, write(&key, "a", 0, 1)).await;
     let scan = OpenScan { videos: Videos::All, from_ms: 0, to_ms: 10, watched_at: None };
@@ -381,7 +381,7 @@ async fn begin(store: &SqliteStore) -> SqliteSnapshot {
 
 /// Sessions are opened again from a snapshot, also during many reports.
 #[tokio::test]
-async fn snapshots_that_nobody_uses_hold_no_other_up() {
+async fn abandoned_snapshots_delay_no_other() {
     let (store, key, _directory) = store_with_key().await;
     commit(&store, write(&key, "a", 0, 1)).await;
     let mut snapshots = Vec::new();

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_time_is_infinite() {
+    fn times_out_of_range_are_infinite() {
         assert_eq!(timestamp(i64::MIN), PgTimestamp(i64::MIN));
         assert_eq!(timestamp(i64::MAX), PgTimestamp(i64::MAX));
         assert_eq!(timestamp(BOUNDS_MS.1 + 1), PgTimestamp(i64::MAX));

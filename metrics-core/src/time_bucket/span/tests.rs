@@ -56,7 +56,7 @@ fn check_error(text: &str, expected: &SpanError) {
 }
 
 #[test]
-fn errors_say_what_is_expected() {
+fn errors_name_the_expected_value() {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         assert_eq!(text.parse::<Width>().unwrap_err().to_string(), expected);
@@ -78,7 +78,7 @@ fn errors_say_what_is_expected() {
 }
 
 #[test]
-fn odd_texts_are_refused() {
+fn invalid_texts_are_refused() {
     for text in [".5 hours", "5. hours", "1.2.3 hours", "days", "day 1", "\u{661} day", "..s"] {
         assert!(matches!(text.parse::<Span>(), Err(SpanError::Amount(_))), "{text}");
     }

@@ -108,7 +108,7 @@ fn opera_is_opera_on_every_engine() {
 }
 
 #[test]
-fn internet_explorer_is_known_by_its_engine() {
+fn internet_explorer_is_recognized_by_its_engine() {
     check(
         "
         ie windows desktop Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0; SLCC2; .NET CLR 2.0.50727; Media Center PC 6.0)
@@ -208,7 +208,7 @@ fn an_http_library_is_a_viewer_of_unknown_class() {
 }
 
 #[test]
-fn a_name_that_only_sounds_like_a_bot_is_a_viewer() {
+fn a_name_that_resembles_a_bot_is_a_viewer() {
     check(
         "
         chrome android mobile Mozilla/5.0 (Linux; Android 11; CUBOT NOTE 20) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/125.0.0.0 Mobile Safari/537.36

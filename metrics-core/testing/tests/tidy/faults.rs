@@ -119,7 +119,7 @@ fn tests_may_import_everything() {
 }
 
 #[test]
-fn a_known_cycle_that_is_gone_is_refused() {
+fn a_listed_cycle_that_is_gone_is_refused() {
     let sources = Sources::new(&[("lib.rs", MODULES), ("a.rs", ""), ("b.rs", "use crate::a;\n")]);
     let known = KnownCycle { parent: "", modules: &["a", "b"] };
     let found = imports::faults(&sources.tree(), &["a", "b"], &[known]);
@@ -200,7 +200,7 @@ fn a_file_that_nothing_compiles_is_refused() {
 }
 
 #[test]
-fn a_file_that_does_not_say_what_it_is_is_refused() {
+fn a_file_without_a_module_comment_is_refused() {
     let sources = Sources::new(&[
         ("a.rs", "//! Something.\n"),
         ("b.rs", "use std::fmt;\n"),

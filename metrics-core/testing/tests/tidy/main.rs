@@ -164,7 +164,7 @@ fn every_file_is_compiled() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_has_a_module_comment() {
     fault::none(files::undocumented(&files::sources(&root())));
 }
 

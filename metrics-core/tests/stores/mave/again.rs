@@ -188,7 +188,7 @@ async fn imports_at_once_make_every_session_once() {
 }
 
 #[tokio::test]
-async fn every_store_takes_the_same() {
+async fn every_store_accepts_the_same() {
     let old = large().await;
     let (records, whole) = expected(&old).await;
     for backend in Backend::ALL {

@@ -46,7 +46,7 @@ fn played(sessions: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_one_is_left_out_with_its_sessions() {
+async fn an_invalid_key_is_omitted_with_its_sessions() {
     let rows = "insert into keys (id, key) values (2, 'a key'), (3, null), (4, '');
         insert into videos (id, metadata, key_id) values (2, '{}', 2), (3, '{}', 3), (4, '{}', 4);";
     let sessions = played("(2, '2022-03-01', 'a.test', 2), (3, '2022-03-01', 'a.test', 3)");
@@ -61,7 +61,7 @@ async fn a_key_that_cannot_be_one_is_left_out_with_its_sessions() {
 }
 
 #[tokio::test]
-async fn sessions_without_a_key_or_a_video_are_left_out() {
+async fn sessions_without_a_key_or_a_video_are_omitted() {
     let rows = "insert into videos (id, metadata, key_id) values (2, '{}', null);";
     let sessions = played(
         "(2, '2022-03-01', 'a.test', 2), (3, '2022-03-01', 'a.test', null), (4, '2022-03-01', 'a.test', 99)",
@@ -84,7 +84,7 @@ async fn sessions_without_a_key_or_a_video_are_left_out() {
 }
 
 #[tokio::test]
-async fn a_video_that_nothing_names_is_left_out() {
+async fn a_video_without_a_name_is_omitted() {
     let rows = r#"insert into videos (id, metadata, key_id) values (2, null, 1), (3, 'null', 1), (4, '[1]', 1),
             (5, jsonb_build_object('a', repeat('x', 20000)), 1);"#;
     let sessions = played(
@@ -103,7 +103,7 @@ async fn a_video_that_nothing_names_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_video_is_taken_if_one_of_its_names_can_be() {
+async fn a_video_is_accepted_if_one_of_its_names_is_valid() {
     for video in [r"'intro', '[1]'", r#"repeat('x', 1025), '{"a": 1}'"#] {
         let rows = format!(
             "insert into keys (id, key) values (1, 'key');
@@ -120,7 +120,7 @@ async fn a_video_is_taken_if_one_of_its_names_can_be() {
 }
 
 #[tokio::test]
-async fn a_session_in_which_nothing_was_played_is_left_out() {
+async fn a_session_without_playback_is_omitted() {
     let rows = r#"insert into sessions (id, "timestamp", video_id) values
             (2, '2022-03-01', 1), (3, '2022-03-01', 1), (4, '2022-03-01', 1);
         insert into events values
@@ -136,7 +136,7 @@ async fn a_session_in_which_nothing_was_played_is_left_out() {
 }
 
 #[tokio::test]
-async fn a_session_of_an_unknown_time_is_left_out() {
+async fn a_session_without_a_time_is_omitted() {
     let rows = r#"insert into sessions (id, "timestamp", video_id) values (2, 'infinity', 1), (3, '-infinity', 1);
         insert into durations (session_id, "timestamp", watched_seconds) values
             (2, 'infinity', '[0,5)'), (3, '-infinity', '[0,5)');"#;
@@ -156,7 +156,7 @@ async fn rows_of_sessions_that_are_not_there_are_counted() {
 }
 
 #[tokio::test]
-async fn segments_that_make_no_sense_are_left_out_of_their_session() {
+async fn invalid_segments_are_omitted_from_their_session() {
     let rows = r#"insert into keys (id, key) values (1, 'key');
         insert into videos (id, identifier) values (1, 'intro');
         insert into sessions (id, video_id, key_id, inserted_at) values (1, 1, 1, '2023-03-01 12:00:00');
@@ -205,7 +205,7 @@ async fn of_a_session_with_too_many_segments_the_first_are_taken() {
 }
 
 #[tokio::test]
-async fn a_session_is_taken_without_a_page_or_data_that_are_none() {
+async fn a_session_is_imported_without_an_invalid_page_or_data() {
     let rows = r#"insert into keys (id, key) values (1, 'key');
         insert into videos (id, identifier, source_uri) values (1, 'intro', '{"host": "a b"}');
         insert into sessions (id, video_id, key_id, inserted_at, metadata) values (1, 1, 1, '2023-03-01', '[1]');

@@ -163,7 +163,7 @@ async fn pages_of_the_newer_versions_have_a_host_and_a_path() {
 }
 
 #[tokio::test]
-async fn an_import_keeps_as_much_of_pages_as_it_is_set_to() {
+async fn an_import_reduces_pages_as_its_setting_demands() {
     let old = Old::new(NEWER).await;
     old.run(NEWER_ROWS).await;
     for (detail, expected) in [

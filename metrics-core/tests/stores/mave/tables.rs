@@ -138,7 +138,7 @@ async fn refused(url: &str) -> Error {
 }
 
 #[tokio::test]
-async fn a_database_of_somebody_else_is_refused() {
+async fn a_database_of_another_application_is_refused() {
     let reason = |column| {
         format!(
             "the mave database cannot be used: it has no column {column} that this user may read: \
@@ -172,7 +172,7 @@ async fn a_server_that_is_not_there_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_refused() {
+async fn a_missing_database_is_refused() {
     let old = Old::new("").await;
     let (server, _) =
         old.url().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();

@@ -66,7 +66,7 @@ impl Bytes {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_takes_nothing_until_it_is_opened_again() {
+async fn a_damaged_file_accepts_nothing_until_it_is_opened_again() {
     let directory = TempDir::new().unwrap();
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_file_that_is_damaged_takes_nothing_until_it_is_opened_again() {
 }
 
 #[tokio::test]
-async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole() {
+async fn sessions_that_a_damaged_file_cannot_accept_are_kept_for_an_intact_one() {
     let directory = TempDir::new().unwrap();
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();
@@ -143,7 +143,7 @@ async fn sessions_that_a_damaged_file_cannot_take_are_kept_for_one_that_is_whole
 }
 
 #[tokio::test]
-async fn a_file_that_is_seen_to_be_damaged_is_refused_and_left_alone() {
+async fn a_file_that_is_found_damaged_is_refused_and_left_alone() {
     let directory = TempDir::new().unwrap();
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 100)).await.unwrap();

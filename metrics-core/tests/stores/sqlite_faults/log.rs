@@ -25,7 +25,7 @@ fn moved(name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_file_that_is_moved_away_takes_nothing_until_it_is_back() {
+async fn a_moved_file_accepts_nothing_until_it_is_back() {
     let directory = TempDir::new().unwrap();
     let (store, path, key) = open_in(directory.path()).await;
     store.commit(some(&key, "before", 10)).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_file_that_another_process_locks_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_log_that_is_torn_has_every_commit_before_the_tear_and_no_part_of_another() {
+async fn a_torn_log_has_every_commit_before_the_tear_and_no_part_of_another() {
     const COMMITS: usize = 40;
     const PIECES: u64 = 60;
     let directory = TempDir::new().unwrap();
@@ -170,7 +170,7 @@ async fn a_new_file_and_its_log_are_readable_to_their_owner_only() {
 
 /// Neither moved rows nor free pages contain its text.
 #[tokio::test]
-async fn nothing_of_an_erased_session_is_left_in_the_file() {
+async fn no_data_of_an_erased_session_remain_in_the_file() {
     use metrics_core::upkeep::{Erasure, close, erase, merge};
 
     let directory = TempDir::new().unwrap();

@@ -21,12 +21,12 @@ async fn check_dropped(backend: Backend) {
 }
 
 #[tokio::test]
-async fn a_commit_that_is_dropped_is_whole_or_undone_on_timescaledb() {
+async fn a_commit_that_is_dropped_is_complete_or_undone_on_timescaledb() {
     check_dropped(Timescale).await;
 }
 
 #[tokio::test]
-async fn a_commit_that_is_dropped_is_whole_or_undone_on_postgresql() {
+async fn a_commit_that_is_dropped_is_complete_or_undone_on_postgresql() {
     check_dropped(Postgres).await;
 }
 
@@ -85,7 +85,7 @@ async fn row_ids(store: &dyn Store) -> Vec<RowId> {
 
 /// TimescaleDB compresses chunks at any moment, concurrently with writes. The Apache edition does not.
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_are_whole_while_their_chunks_are_compressed() {
+async fn sessions_are_complete_while_their_chunks_are_compressed() {
     const NEW: usize = 30;
     let (store, database) = empty_store(Timescale).await;
     let key = key(&store).await;

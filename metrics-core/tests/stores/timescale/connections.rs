@@ -40,7 +40,7 @@ async fn all_instances_are_notified_of_a_revoked_key() {
 }
 
 #[tokio::test]
-async fn connections_that_are_cut_are_made_anew() {
+async fn connections_that_are_cut_are_replaced() {
     let (store, database) = empty_store(Postgres).await;
     let key = key(&store).await;
     commit(&store, [write(&key, "a", 0)]).await;

@@ -166,7 +166,7 @@ async fn check_beside(backend: Backend) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_are_deleted_beside_sessions_that_come_and_go() {
+async fn pages_are_deleted_while_sessions_come_and_go() {
     check_beside(Timescale).await;
     check_beside(Postgres).await;
 }

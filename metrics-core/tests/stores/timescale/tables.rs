@@ -104,7 +104,7 @@ async fn a_plain_table_becomes_a_hypertable_with_all_its_sessions() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_is_an_error_and_hurts_no_other() {
+async fn a_damaged_row_is_an_error_and_affects_no_other() {
     let (store, database) = empty_store(Postgres).await;
     let key = key(&store).await;
     commit(&store, [write(&key, "good", 0), write(&key, "bad", 0)]).await;

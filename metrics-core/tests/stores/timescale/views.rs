@@ -69,13 +69,13 @@ async fn check_views(backend: Backend) {
 }
 
 #[tokio::test]
-async fn sql_sees_every_session_and_segment() {
+async fn sql_reads_every_session_and_segment() {
     check_views(Timescale).await;
     check_views(Postgres).await;
 }
 
 #[tokio::test]
-async fn sql_knows_the_names_of_classes() {
+async fn sql_has_the_names_of_classes() {
     let (_store, database) = empty_store(Postgres).await;
     let admin = sql(&database.url()).await;
     let check = async |function: &str, code: u8, name: &str| {

@@ -111,7 +111,7 @@ fn identifiers_are_strings() {
 }
 
 #[test]
-fn a_query_names_what_it_looks_for() {
+fn an_invalid_query_names_its_member() {
     let video = json!({"vid": 1});
     let video = video.as_object().unwrap();
     let expected = Selection::default().with_video(video.clone()).with_session(video.clone());

@@ -44,7 +44,7 @@ async fn engagement_is_cut_in_ranges() {
 }
 
 #[tokio::test]
-async fn engagement_per_second_leaves_out_what_nobody_watched() {
+async fn engagement_per_second_omits_unwatched_seconds() {
     let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
     let viewing = fixture.play("a", "http://example.com/", "2023-05-02T10:00:00Z").await;
     viewing.apply(PlayerEvent::pause(1.5)).await.unwrap();

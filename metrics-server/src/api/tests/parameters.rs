@@ -29,7 +29,7 @@ async fn selections_narrow_each_other() {
 }
 
 #[tokio::test]
-async fn answers_say_what_they_are_about() {
+async fn answers_have_the_type_of_their_content() {
     let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
     let send = async |params: Value| {
         let text = plays::plays(fixture.metrics.reports(), &parse(&params)).await;

@@ -84,7 +84,7 @@ async fn intervals_are_labelled_in_the_timezone() {
 }
 
 #[tokio::test]
-async fn buckets_without_a_play_are_left_out_unless_they_are_asked_for() {
+async fn buckets_without_a_play_are_omitted_unless_they_are_requested() {
     let fixture = Fixture::new("2023-05-01T10:00:00Z").await;
     fixture.watch("a", "http://example.com/", "2023-05-01T10:00:00Z", 5.0).await;
     fixture.watch("b", "http://example.com/", "2023-05-03T10:00:00Z", 5.0).await;
@@ -191,7 +191,7 @@ async fn sources_have_pages() {
 }
 
 #[tokio::test]
-async fn watching_counts_what_plays() {
+async fn watching_counts_open_segments() {
     let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
     let viewing = fixture.play("a", "http://example.com/", "2023-05-02T10:00:00Z").await;
     let intro = json!({ "identifier": "intro" });

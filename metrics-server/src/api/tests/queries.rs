@@ -112,7 +112,7 @@ async fn the_values_of_a_dimension_are_listed_and_searched() {
 }
 
 #[tokio::test]
-async fn a_query_that_cannot_be_answered_says_what_would_be_accepted() {
+async fn the_error_of_a_query_lists_the_accepted_values() {
     let fixture = Fixture::new("2023-05-02T10:00:00Z").await;
     for (params, text) in [
         (json!({ "metric": ["plays"] }), r#"parameter: "metric" is unknown, expected "metrics""#),

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_listens_everywhere_is_asked_here() {
+    fn a_server_on_all_addresses_is_checked_on_the_loopback_address() {
         let reachable_from = |listen: &str| -> Vec<String> {
             let reachable_from = reachable(listen.parse().unwrap());
             reachable_from.iter().map(ToString::to_string).collect()

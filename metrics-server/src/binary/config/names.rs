@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_or_set_by_others_is_no_typing_error() {
+    fn known_variables_and_those_of_others_are_no_typing_errors() {
         for name in ["METRICS_LISTEN", "METRICS_HOSTS", "METRICS_TEST_STORE", "PATH", "METRIC"] {
             check_one(name, "", None);
         }

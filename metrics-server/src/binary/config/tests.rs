@@ -95,7 +95,7 @@ async fn variables_are_read() {
 
 /// By default beside the database file, or in the working directory; named after the database, without secrets.
 #[test]
-fn spilled_sessions_are_kept_where_they_are_found_again() {
+fn spilled_sessions_are_kept_where_they_are_recovered() {
     let spool = |arguments: &[&str], environment: &[(&str, &str)]| {
         read(arguments, environment).unwrap().settings.spool.unwrap()
     };
@@ -121,7 +121,7 @@ fn databases_have_several_spellings() {
 }
 
 #[test]
-fn a_database_on_a_server_is_never_shown_whole() {
+fn the_url_of_a_database_is_never_shown_in_full() {
     let url = "postgres://me:secret@localhost/metrics";
     let config = read(&["--database-connections", "7"], &[("DATABASE_URL", url)]).unwrap();
     assert_eq!(config.database, Database::Postgres(PostgresUrl(url.to_owned())));
@@ -130,7 +130,7 @@ fn a_database_on_a_server_is_never_shown_whole() {
 }
 
 #[test]
-fn what_happens_at_the_start_is_said_by_flags() {
+fn flags_choose_the_actions_at_the_start() {
     let config = read(&[], &[]).unwrap();
     assert_eq!((config.command, config.wait_for_store), (None, false));
     let config = read(&["--no-migrate"], &[("METRICS_WAIT_FOR_STORE", "true")]).unwrap();
@@ -144,7 +144,7 @@ fn what_happens_at_the_start_is_said_by_flags() {
 }
 
 #[test]
-fn the_page_can_be_left_out() {
+fn the_page_can_be_disabled() {
     let hidden = |arguments: &[&str], environment: &[(&str, &str)]| {
         !read(arguments, environment).unwrap().settings.routes.contains(Routes::PAGE)
     };
@@ -161,7 +161,7 @@ fn sessions_of_a_page_can_be_erased() {
 }
 
 #[test]
-fn what_is_done_instead_of_serving_is_said_by_commands() {
+fn commands_choose_the_actions_instead_of_serving() {
     assert_eq!(read(&[], &[]).unwrap().command, None);
     let command = |arguments: &[&str]| read(arguments, &[]).unwrap().command.unwrap();
     assert_eq!(command(&["health"]), Command::Health);
@@ -234,7 +234,7 @@ pub(super) fn check_refused(arguments: &[&str], environment: &[(&str, &str)], ex
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_in_one_line() {
+fn unreadable_settings_are_refused_in_one_line() {
     let address = "it must be an address and a port like 127.0.0.1:3000";
     check_refused(&["--listen", "3000"], &[], &format!("--listen is \"3000\": {address}"));
     let listen = [("METRICS_LISTEN", "here")];
@@ -297,7 +297,7 @@ fn user_and_password_switch_authentication_on() {
 }
 
 #[test]
-fn nobody_listens_beyond_this_machine_by_accident() {
+fn no_server_listens_on_public_addresses_by_accident() {
     for listen in ["127.0.0.1:3000", "127.1.2.3:3000", "[::1]:3000", "[::ffff:127.0.0.1]:3000"] {
         assert_eq!(guarded(listen, &[]), Ok(false), "{listen}");
     }

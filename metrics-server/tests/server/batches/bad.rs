@@ -173,7 +173,7 @@ async fn a_body_that_is_no_batch_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn an_event_that_is_nested_without_end_harms_nothing() {
+async fn a_deeply_nested_event_affects_no_other() {
     let server = TestServer::new().await;
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let [play, pause] = [event("play", 0.0), event("pause", 5.0)].map(|it| it.to_string());

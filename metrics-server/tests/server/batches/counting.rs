@@ -180,7 +180,7 @@ async fn a_batch_without_timestamps_is_in_its_own_order() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_far_off_harms_nothing() {
+async fn a_wrong_clock_has_no_effect() {
     for (play, pause, seconds) in [
         (json!(-1), json!(4_999), 5.0),
         (json!("1718000000000"), json!("1718000005000.4"), 5.0),

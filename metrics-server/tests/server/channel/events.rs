@@ -107,7 +107,7 @@ async fn a_payload_that_cannot_be_read_is_refused_and_the_channel_lives() {
 }
 
 #[tokio::test]
-async fn every_event_that_players_send_is_taken() {
+async fn every_event_that_players_send_is_accepted() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;

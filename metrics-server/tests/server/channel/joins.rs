@@ -88,7 +88,7 @@ async fn an_invalid_parameter_of_a_socket_is_missing() {
 }
 
 #[tokio::test]
-async fn a_join_that_lacks_something_is_refused() {
+async fn an_incomplete_join_is_refused() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     let key = &server.key;

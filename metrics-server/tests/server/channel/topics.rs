@@ -22,7 +22,7 @@ async fn another_topic_cannot_be_joined() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_not_joined_takes_nothing_but_a_leave() {
+async fn a_topic_that_is_not_joined_accepts_only_a_leave() {
     check(
         V2,
         r#"
@@ -86,7 +86,7 @@ async fn the_second_join_is_answered_and_then_closes_the_first() {
 }
 
 #[tokio::test]
-async fn a_topic_can_be_joined_again_after_it_was_left() {
+async fn a_topic_can_be_joined_again_after_a_leave() {
     let server = TestServer::new().await;
     let mut client = server.connect().await;
     client.join("session:a", "intro").await;

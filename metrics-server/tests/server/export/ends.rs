@@ -92,7 +92,7 @@ async fn a_client_that_disconnects_frees_its_permit() {
 }
 
 #[tokio::test]
-async fn an_export_that_cannot_go_on_is_not_taken_for_whole() {
+async fn an_export_that_fails_is_not_mistaken_for_complete() {
     let server = gated(&PageReads::new(|number| number == 1, true)).await;
     let answer = server.http("GET", "/api/v1/export/sessions").send().await;
     assert_eq!(answer.status, 200);

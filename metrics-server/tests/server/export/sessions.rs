@@ -9,7 +9,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn every_session_is_an_object_with_all_that_reports_are_made_of() {
+async fn every_session_is_an_object_with_all_inputs_of_reports() {
     let (server, _) = filled().await;
     let exported = export(&server, "sessions", &json!({"format": "ndjson"})).await;
     let mut sessions = read_ndjson(&unchunked(&exported));

@@ -102,7 +102,7 @@ async fn a_bad_parameter_is_named() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_client_sends_is_the_fault_of_the_server() {
+async fn nothing_that_a_client_sends_is_a_server_error() {
     let server = watched().await;
     let deep = |open: &str, close: &str| format!("{}1{}", open.repeat(5_000), close.repeat(5_000));
     let mut bodies: Vec<Vec<u8>> = [

@@ -32,7 +32,7 @@ async fn a_poll_is_held_for_10_s() {
 }
 
 #[tokio::test]
-async fn a_poll_that_is_held_is_answered_at_once_when_there_is_something() {
+async fn a_held_poll_is_answered_as_soon_as_there_is_a_message() {
     let server = TestServer::new().await;
     let poller = Poller::open(&server).await;
     let (polled, posted) =
@@ -41,7 +41,7 @@ async fn a_poll_that_is_held_is_answered_at_once_when_there_is_something() {
 }
 
 #[tokio::test]
-async fn the_youngest_poll_is_answered() {
+async fn the_latest_poll_is_answered() {
     let server = TestServer::new().await;
     let poller = Poller::open(&server).await;
     let mut older = begin_poll(&poller, &server).await;

@@ -23,7 +23,7 @@ async fn playback_that_resumes_in_the_first_second() {
 }
 
 #[tokio::test]
-async fn a_pause_where_a_seek_landed_further_on() {
+async fn a_pause_at_the_target_of_a_seek_forward() {
     check_batch(
         4.331 + 0.89,
         &[
@@ -37,7 +37,7 @@ async fn a_pause_where_a_seek_landed_further_on() {
 }
 
 #[tokio::test]
-async fn a_pause_where_a_seek_landed_further_back() {
+async fn a_pause_at_the_target_of_a_seek_back() {
     check_batch(
         3.567 + 1.41,
         &[
@@ -107,7 +107,7 @@ async fn a_pause_of_the_segment_before_a_millisecond_after_a_play() {
 }
 
 #[tokio::test]
-async fn a_pause_where_a_slider_landed() {
+async fn a_pause_at_the_target_of_a_slider() {
     check(
         2.51 + 3.0,
         vec![

@@ -222,7 +222,7 @@ async fn equal_events_of_a_batch_are_as_many_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_event_of_another_video_is_refused_wherever_the_session_is() {
+async fn an_event_of_another_video_is_refused_for_open_and_closed_sessions() {
     let site = Site::new().await;
     let refusal = |field: &str| {
         let reason = format!("the session has another video: `{field}` differs");

@@ -79,7 +79,7 @@ fn minutes_after_now_do_not_count() {
 }
 
 #[test]
-fn minutes_are_not_grouped_by_what_repeats() {
+fn minutes_are_not_grouped_by_repeating_dimensions() {
     let query = Query::new([Metric::Plays, Metric::PeakConcurrent]).by(Dimension::HourOfDay);
     assert_eq!(
         query.check().unwrap_err().to_string(),

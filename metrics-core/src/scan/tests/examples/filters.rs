@@ -31,7 +31,7 @@ fn check_filter(filter: &serde_json::Value, expected: &[usize]) {
 }
 
 #[test]
-fn filters_hold_for_the_sessions_that_they_say() {
+fn filters_hold_for_the_selected_sessions() {
     check_filter(&json!([">=", "view_time", 9.5]), &[0, 1]);
     check_filter(&json!(["is", "view_time", 9.5]), &[1]);
     check_filter(&json!(["<", "unique_view_time", 2.5]), &[3, 4]);
@@ -76,7 +76,7 @@ fn a_selection_narrows_the_sessions() {
 }
 
 #[test]
-fn videos_are_left_out_by_filters_that_cannot_hold() {
+fn videos_are_omitted_by_filters_that_cannot_hold() {
     let selects = |filter| {
         let query = Query::default().with_filter(Filter::from_json(&filter).unwrap());
         let scanner = Scanner::new(&query, query.periods(now()).unwrap().current).unwrap();

@@ -28,7 +28,7 @@ fn only_the_groups_that_matter_are_read() {
 }
 
 #[test]
-fn errors_say_what_is_wrong() {
+fn errors_name_the_fault() {
     let watch = watches().remove(0);
     let query = Query::new([Metric::Plays]);
     let period = query.periods(now()).unwrap().current;

@@ -17,7 +17,7 @@ fn help_of(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_help_of_a_command_describes_the_settings_that_it_takes() {
+fn the_help_of_a_command_describes_its_settings() {
     let of_server = help_of(&[]);
     for about in SETTINGS {
         let name = if about.flag.is_empty() { about.variable } else { about.flag };
