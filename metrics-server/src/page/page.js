@@ -51,23 +51,23 @@ function choice() {
 // Keeps the choice in the URL's fragment, which no server receives.
 function remember() {
   const { identifier, key, last } = choice();
-  const kept = new URLSearchParams({ video: identifier ?? '', last, ...(key === measuredKey ? {} : { key }) });
-  history.replaceState(null, '', `#${kept}`);
+  const stored = new URLSearchParams({ video: identifier ?? '', last, ...(key === measuredKey ? {} : { key }) });
+  history.replaceState(null, '', `#${stored}`);
 }
 
 function recall() {
   form.elements.key.value = measuredKey;
-  const kept = new URLSearchParams(location.hash.slice(1));
+  const stored = new URLSearchParams(location.hash.slice(1));
   const check = (name, value) => {
     const option = form.querySelector(`[name=${name}][value="${CSS.escape(value)}"]`);
     if (option) option.checked = true;
     return Boolean(option);
   };
-  if (kept.has('last')) check('last', kept.get('last'));
-  if (kept.has('key')) form.elements.key.value = kept.get('key');
-  if (kept.has('video') && !check('video', kept.get('video'))) {
+  if (stored.has('last')) check('last', stored.get('last'));
+  if (stored.has('key')) form.elements.key.value = stored.get('key');
+  if (stored.has('video') && !check('video', stored.get('video'))) {
     check('video', '');
-    form.elements.identifier.value = kept.get('video');
+    form.elements.identifier.value = stored.get('video');
   }
 }
 
@@ -98,15 +98,15 @@ function measure() {
 
 function askIn(milliseconds) {
   clearTimeout(timer);
-  timer = setTimeout(ask, milliseconds);
+  timer = setTimeout(request, milliseconds);
 }
 
-async function ask() {
+async function request() {
   clearTimeout(timer);
   // A hidden page sends requests once it is shown.
   if (document.hidden) return;
   const chosen = choice();
-  if (!chosen.identifier && !chosen.key) return tell('Name a video, or a key for all of its videos.');
+  if (!chosen.identifier && !chosen.key) return showMessage('Name a video, or a key for all of its videos.');
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -120,18 +120,18 @@ async function ask() {
   };
   const ended = await Promise.allSettled(Object.entries(REPORTS).map(askOne));
   if (signal.aborted) return;
-  const trouble = ended.find(({ status }) => status === 'rejected');
-  tell(trouble?.reason.message ?? '');
+  const problem = ended.find(({ status }) => status === 'rejected');
+  showMessage(problem?.reason.message ?? '');
   announce();
   const isLive = player.isPlaying || performance.now() < liveUntil;
-  const pause = trouble ? TROUBLE_MS : isLive ? LIVE_MS : IDLE_MS;
+  const pause = problem ? TROUBLE_MS : isLive ? LIVE_MS : IDLE_MS;
   askIn(Math.max(pause, (performance.now() - start) * SLOW));
 }
 
-function tell(trouble) {
+function showMessage(problem) {
   const place = element('trouble');
-  if (place.textContent !== trouble) place.textContent = trouble;
-  place.hidden = !trouble;
+  if (place.textContent !== problem) place.textContent = problem;
+  place.hidden = !problem;
 }
 
 // Once per choice: a screen reader should not read out every play.
@@ -140,7 +140,7 @@ function announce() {
   if (isAnnounced || !answers.plays) return;
   isAnnounced = true;
   const plays = answers.plays.reduce((sum, bucket) => sum + bucket.views, 0);
-  element('said').textContent = `${count(plays, 'play')}, ${number(answers.watching ?? 0)} watching now`;
+  element('summary').textContent = `${count(plays, 'play')}, ${number(answers.watching ?? 0)} watching now`;
 }
 
 const hint = () => (player.video ? 'Press play: your session appears here' : 'No sessions yet');

@@ -4,14 +4,14 @@ import { clock } from './words.js';
 
 const element = (id) => document.getElementById(id);
 
-/** Calls `heard` with `moved` when the position changes, and with `changed` when a segment begins or ends. */
+/** Calls `onChange` with `moved` when the position changes, and with `changed` when a segment begins or ends. */
 export class Player {
   #videos = ['tide', 'dusk'].map(element);
   #video = null;
   #isDragged = false;
 
-  constructor(heard) {
-    this.heard = heard;
+  constructor(onChange) {
+    this.onChange = onChange;
     for (const video of this.#videos) this.#prepare(video);
     for (const part of element('player').querySelectorAll('[hidden]:not(video)')) part.hidden = false;
     element('play').addEventListener('click', () => this.toggle());
@@ -19,7 +19,7 @@ export class Player {
     const scrub = element('scrub');
     scrub.addEventListener('input', () => {
       this.#isDragged = true;
-      this.#tell(Number(scrub.value));
+      this.#showPosition(Number(scrub.value));
     });
     // Once, on release: each position on the way would count as a segment.
     scrub.addEventListener('change', () => {
@@ -67,7 +67,7 @@ export class Player {
     video.addEventListener('click', () => this.toggle());
     for (const type of ['play', 'pause', 'seeked', 'ended']) {
       video.addEventListener(type, () => {
-        if (video === this.#video) this.heard('changed');
+        if (video === this.#video) this.onChange('changed');
       });
     }
     for (const type of ['loadedmetadata', 'timeupdate', 'seeked', 'play', 'pause', 'ended']) {
@@ -102,15 +102,15 @@ export class Player {
     scrub.max = length;
     if (!this.#isDragged) {
       scrub.value = currentTime;
-      this.#tell(currentTime);
+      this.#showPosition(currentTime);
     }
     this.#drawPlayed(length);
   }
 
-  #tell(position) {
+  #showPosition(position) {
     element('position').textContent = clock(position);
     element('scrub').setAttribute('aria-valuetext', `${clock(position)} of ${clock(this.#video.duration || 0)}`);
-    this.heard('moved', position);
+    this.onChange('moved', position);
   }
 
   // The ranges played on this page.

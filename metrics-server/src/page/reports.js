@@ -23,12 +23,12 @@ let timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 /** Plays, view time and classes of every bucket, also empty ones. */
 export async function askPlays(choice, signal) {
   const { interval, ...narrowed } = narrow(choice);
-  const ask = () => post('plays', { ...narrowed, interval, fill: true, timezone }, signal);
-  const { views } = await ask().catch((error) => {
+  const request = () => post('plays', { ...narrowed, interval, fill: true, timezone }, signal);
+  const { views } = await request().catch((error) => {
     // The server may not know a new zone.
     if (error.cause !== 'unknown_timezone') throw error;
     timezone = undefined;
-    return ask();
+    return request();
   });
   return views.map((bucket) => ({ ...bucket, start: dateOf(bucket.interval) }));
 }

@@ -38,7 +38,7 @@ suite.test('batches posted without a key are refused where no default is set', a
   const response = await refused;
   assert.equal(response.status(), 401);
   assert.ok(['*', scene.site.origin].includes(response.headers()['access-control-allow-origin']));
-  assert.deepEqual((await server.ask('plays', selection)).views, []);
+  assert.deepEqual((await server.request('plays', selection)).views, []);
 });
 
 async function expectOnePlay(scene, server, endpoint) {
@@ -67,6 +67,6 @@ async function expectOnePlay(scene, server, endpoint) {
   const strays = [...seconds.keys()].filter((second) => (second > 3 && second < 20) || second > 23);
   assert.deepEqual(strays, [], 'seconds that were never shown');
 
-  const { sources } = await server.ask('sources', selection);
+  const { sources } = await server.request('sources', selection);
   assert.deepEqual(sources.map(({ path }) => path), [`${scene.site.origin}/lesson`]);
 }

@@ -12,7 +12,7 @@ const TOLERANCE_SECONDS = 0.7;
 
 const suite = new Suite();
 
-suite.test('a page that is closed while its video plays counts one play of what it showed', async (scene) => {
+suite.test('a page that is closed while its video plays counts one play of the shown part', async (scene) => {
   const server = await scene.server();
   const selection = { identifier: 'intro' };
   const content = channelPage(server, { video: ['intro', { course: 7 }] });
@@ -38,7 +38,7 @@ suite.test('a page that is closed while its video plays counts one play of what 
   assert.deepEqual(counted(play, 'device_type'), { desktop: 1 });
   assert.deepEqual(play.device, play.device_type);
 
-  const { sources } = await server.ask('sources', selection);
+  const { sources } = await server.request('sources', selection);
   const { origin, hostname } = new URL(scene.site.origin);
   const { interval, ...source } = sources[0];
   assert.equal(sources.length, 1);
@@ -118,8 +118,8 @@ suite.test('two videos on one page are two plays, found by identifier and by met
       near(play.total_view_time, seconds, TOLERANCE_SECONDS, `view time of ${JSON.stringify(selection)}`);
     });
   }
-  assert.deepEqual((await server.ask('plays', { identifier: 'intro', query: { video: { course: { id: 8 } } } })).views, []);
+  assert.deepEqual((await server.request('plays', { identifier: 'intro', query: { video: { course: { id: 8 } } } })).views, []);
 
-  const { views } = await server.ask('plays', { query: { video: { course: {} } } });
+  const { views } = await server.request('plays', { query: { video: { course: {} } } });
   assert.deepEqual(views.map((row) => row.views), [2]);
 });

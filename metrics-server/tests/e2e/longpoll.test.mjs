@@ -31,7 +31,7 @@ for (const generation of GENERATIONS) {
     await viewOverRestart(page, server);
   });
 
-  suite.test(`phoenix ${generation} joins again when the server knows its token no more`, async (scene) => {
+  suite.test(`phoenix ${generation} joins again when the server no longer accepts its token`, async (scene) => {
     const server = await scene.server();
     // The proxy repeats the poll until the server is available, so that the client notices nothing else.
     const proxy = await scene.proxy(server, { repeats: true });

@@ -14,10 +14,10 @@ const AUTHORIZATION = `Basic ${btoa(`${CREDENTIALS.username}:${CREDENTIALS.passw
 
 const suite = new Suite();
 
-suite.test('what is played and repeated shows on the charts without a reload', async (scene) => {
+suite.test('plays and replays show on the charts without a reload', async (scene) => {
   const server = await scene.server();
   const page = await scene.page();
-  const heard = listen(page);
+  const recorded = listen(page);
   await open(page, server);
   assert.equal(await words(page, '#engagement'), 'Press play: your session appears here');
 
@@ -28,23 +28,23 @@ suite.test('what is played and repeated shows on the charts without a reload', a
   assert.equal(await figure(page, '#plays-sum'), 1);
   await eventually(async () => assert.equal(await figure(page, '#watching'), 0));
   // The curve equals the API's report, including seconds that were seen twice.
-  const { engagement } = await server.ask('engagement', { identifier: 'tide', interval: '1 day' });
+  const { engagement } = await server.request('engagement', { identifier: 'tide', interval: '1 day' });
   const seconds = engagement[0].per_second;
   assert.ok(seconds.some(({ views }) => views === 2), JSON.stringify(seconds));
   await page.locator('#engagement summary').click();
-  const told = seconds.map(({ second, views, viewers }) => [second, viewers, views - viewers]);
+  const traffic = seconds.map(({ second, views, viewers }) => [second, viewers, views - viewers]);
   // A table is filled once it is open, which a browser reports a moment after the click.
-  await eventually(async () => assert.deepEqual(await table(page), told));
+  await eventually(async () => assert.deepEqual(await table(page), traffic));
   assert.match(await words(page, '#engagement'), /at most 1, at 0:00; replayed at most 1 time, at 0:0[23]; /);
   assert.match(await words(page, '#plays'), /^1 play from /);
   const ranked = (id) => page.locator(`${id} tbody tr`).allInnerTexts();
   assert.deepEqual(await ranked('#sources'), [`${server.address}/\t1`]);
   assert.deepEqual(await ranked('#browser'), ['Chrome\t1']);
 
-  assert.deepEqual(heard.complaints, []);
-  assert.deepEqual([...heard.origins], [server.url, server.url.replace('http', 'ws')]);
-  assert.equal(heard.loads, 1);
-  assert.ok((await heard.bytes()) <= BYTES_MAX, `${await heard.bytes()} bytes`);
+  assert.deepEqual(recorded.complaints, []);
+  assert.deepEqual([...recorded.origins], [server.url, server.url.replace('http', 'ws')]);
+  assert.equal(recorded.loads, 1);
+  assert.ok((await recorded.bytes()) <= BYTES_MAX, `${await recorded.bytes()} bytes`);
 });
 
 suite.test('while somebody plays, the curve grows and one is watching', async (scene) => {
@@ -66,14 +66,14 @@ suite.test('while somebody plays, the curve grows and one is watching', async (s
   await eventually(async () => assert.equal(await figure(other, '#watching'), 1), 15_000);
 });
 
-suite.test('with authentication the page asks for it, and records under the key that is entered', async (scene) => {
+suite.test('with authentication the page requests it, and records under the key that is entered', async (scene) => {
   const server = await scene.server(OPERATOR);
   for (const path of ['/', '/page/page.js', '/page/tide.webm']) {
     assert.equal((await fetch(`${server.url}${path}`)).status, 401, path);
   }
-  const { key } = await server.ask('keys', {}, { authorization: AUTHORIZATION });
+  const { key } = await server.request('keys', {}, { authorization: AUTHORIZATION });
   const page = await scene.page({ httpCredentials: CREDENTIALS });
-  const heard = listen(page);
+  const recorded = listen(page);
   await open(page, server);
   assert.equal(await page.locator('[name=key]').inputValue(), '');
   await page.locator('[name=key]').fill(key);
@@ -84,7 +84,7 @@ suite.test('with authentication the page asks for it, and records under the key 
   await player.reach(2);
   await page.locator('#play').click();
   await eventually(async () => near(await figure(page, '#watched'), await position(player), 0.3, 'seconds watched'));
-  assert.deepEqual(heard.complaints, []);
+  assert.deepEqual(recorded.complaints, []);
 });
 
 suite.test('a page that is off is not there', async (scene) => {
@@ -127,7 +127,7 @@ suite.test('a video that is not on the page is found by its identifier', async (
   const server = await scene.server();
   const event = { session_id: 'a', embed_id: 'intro', key: EXAMPLE_KEY };
   const start = Date.now() - 10_000;
-  await server.ask('events', {
+  await server.request('events', {
     events: [
       { ...event, name: 'play', video_time: 0, timestamp: start },
       { ...event, name: 'pause', video_time: 8, timestamp: start + 8_000 },
@@ -202,22 +202,22 @@ async function table(page) {
 
 /** Collects the errors and the requests of a page. */
 function listen(page) {
-  const heard = { complaints: [], origins: new Set(), loads: 0 };
+  const recorded = { complaints: [], origins: new Set(), loads: 0 };
   const sizes = [];
   page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) heard.complaints.push(message.text());
+    if (['error', 'warning'].includes(message.type())) recorded.complaints.push(message.text());
   });
-  page.on('pageerror', (error) => heard.complaints.push(error.message));
+  page.on('pageerror', (error) => recorded.complaints.push(error.message));
   page.on('request', (request) => {
-    heard.origins.add(new URL(request.url()).origin);
-    heard.loads += request.isNavigationRequest();
+    recorded.origins.add(new URL(request.url()).origin);
+    recorded.loads += request.isNavigationRequest();
   });
-  page.on('websocket', (socket) => heard.origins.add(new URL(socket.url()).origin));
+  page.on('websocket', (socket) => recorded.origins.add(new URL(socket.url()).origin));
   page.on('response', (response) => {
     const { pathname } = new URL(response.url());
     if (pathname.startsWith('/api/') || pathname.endsWith('.webm')) return;
     sizes.push(response.body().then((body) => body.length));
   });
-  heard.bytes = async () => (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
-  return heard;
+  recorded.bytes = async () => (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  return recorded;
 }

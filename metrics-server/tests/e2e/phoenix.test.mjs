@@ -25,7 +25,7 @@ for (const [generation, vsn] of Object.entries(GENERATIONS)) {
   });
 }
 
-suite.test('phoenix 1.8 with a token is given its protocol and counted', async (scene) => {
+suite.test('phoenix 1.8 with a token receives its protocol and is counted', async (scene) => {
   const server = await scene.server();
   const page = await open(scene, '1.8');
   // A browser drops a connection whose server selects none of the protocols that it was offered.

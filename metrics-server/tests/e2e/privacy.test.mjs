@@ -45,8 +45,8 @@ const suite = new Suite();
 
 suite.test('nothing that identifies a viewer is on the disk or in the log', async (scene) => {
   const server = await scene.server({ ...OPERATOR, RUST_LOG: 'debug' });
-  const authorized = { ask: (path, body) => server.ask(path, body, { authorization: AUTHORIZATION }) };
-  const { key } = await authorized.ask('keys', {});
+  const authorized = { request: (path, body) => server.request(path, body, { authorization: AUTHORIZATION }) };
+  const { key } = await authorized.request('keys', {});
 
   await watch(scene, '/by-channel', channelPage(server, { video: ['by-channel', {}] }, key));
   const endpoint = `${server.url}/v1/events?key=${encodeURIComponent(key)}`;
@@ -85,14 +85,14 @@ async function expectNoTrace(scene, server, key) {
   assert.ok(!server.log.includes(key), `a key is in the log:\n${linesWith(server.log, key)}`);
 }
 
-async function watch(scene, path, content, told = async () => {}) {
+async function watch(scene, path, content, watchPage = async () => {}) {
   const page = await scene.visit(`${path}?secret=query-of-the-visitor#fragment-of-the-visitor`, content);
   const player = new Player(page, 'video');
-  const heard = told(page);
+  const watched = watchPage(page);
   await player.play();
   await player.reach(1.5);
   await player.pause();
-  await heard;
+  await watched;
   // The rest is sent when the page closes.
   await player.play();
   await page.close();
@@ -112,7 +112,7 @@ async function joinWithCredentials(scene, server, key) {
   address.hash = 'fragment-of-the-visitor';
   const parameters = { identifier: 'by-phoenix', key, source_url: address.href };
   const events = [{ name: 'play', from: 0 }, { name: 'pause', to: 5 }, { name: 'play', from: 'event-of-the-visitor' }];
-  const said = page.evaluate(
+  const socketsEnded = page.evaluate(
     async ([url, parameters, options, events, frames]) => {
       const [status, response] = await window.client.join(url, parameters, options);
       if (status !== 'ok') throw new Error(`join: ${response.reason}`);
@@ -125,7 +125,7 @@ async function joinWithCredentials(scene, server, key) {
     },
     [server.socketUrl, parameters, { authToken: TOKEN }, events, BAD_FRAMES],
   );
-  await within(10_000, 'an end of every socket with a bad frame', said);
+  await within(10_000, 'an end of every socket with a bad frame', socketsEnded);
 }
 
 // Logs most often quote input in errors.
@@ -151,9 +151,9 @@ async function upgradeAndBreak(server, headers) {
     'user-agent': USER_AGENT,
   };
   const url = `${server.url}/socket/websocket?vsn=2.0.0&secret=query-of-the-visitor`;
-  const asked = request(url, { headers: { ...headers, ...upgrade } });
-  asked.end();
-  const [, socket] = await once(asked, 'upgrade');
+  const upgradeRequest = request(url, { headers: { ...headers, ...upgrade } });
+  upgradeRequest.end();
+  const [, socket] = await once(upgradeRequest, 'upgrade');
   const closed = once(socket, 'close');
   socket.resume();
   socket.on('error', () => {});

@@ -11,7 +11,7 @@ import { Suite } from './harness/suite.mjs';
 const suite = new Suite({ launch: launchFirefox });
 const intro = { identifier: 'intro' };
 
-suite.test('in Firefox, what is shown counts, whatever the viewer does until the tab is closed', async (scene) => {
+suite.test('in Firefox, shown video counts for any actions of the viewer until the tab is closed', async (scene) => {
   const server = await scene.server();
   const page = await scene.visit('/watch', introPage(server));
   const shown = await watch(page, async () => {
@@ -27,7 +27,7 @@ suite.test('in Firefox, what is shown counts, whatever the viewer does until the
   assert.deepEqual(counted(await onePlay(server, intro), 'browser'), { firefox: 1 });
 });
 
-suite.test('in Firefox, where websockets are blocked, batches say the same', async (scene) => {
+suite.test('in Firefox, where websockets are blocked, batches report the same', async (scene) => {
   const server = await scene.server();
   const proxy = await scene.proxy(server, { refuseWebsockets: true });
   const page = await scene.visit('/watch', introPage(proxy));
@@ -50,14 +50,14 @@ suite.test('in Firefox, a video in a shadow root that loops is a replay', async 
   }, videoTag('video', 'loop'));
   const end = await page.evaluate(async () => {
     const video = document.querySelector('#host').shadowRoot.querySelector('video');
-    const heard = (type) => new Promise((resolve) => video.addEventListener(type, resolve, { once: true }));
-    if (video.readyState < 1) await heard('loadedmetadata');
-    const seeked = heard('seeked');
+    const recorded = (type) => new Promise((resolve) => video.addEventListener(type, resolve, { once: true }));
+    if (video.readyState < 1) await recorded('loadedmetadata');
+    const seeked = recorded('seeked');
     video.currentTime = video.duration - 1.5;
     await seeked;
     await video.play();
     while (video.currentTime > 10 || video.currentTime < 1) await new Promise(requestAnimationFrame);
-    const paused = heard('pause');
+    const paused = recorded('pause');
     video.pause();
     await paused;
     return { duration: video.duration, position: video.currentTime };

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
 import { near, watching } from './harness/expect.mjs';
 import { Player } from './harness/player.mjs';
-import { expectShown, fakePage, introPage, position, scriptTag, setRate, tellings, videoTag } from './harness/script.mjs';
+import { expectShown, fakePage, introPage, position, scriptTag, setRate, recordTraffic, videoTag } from './harness/script.mjs';
 import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
 
@@ -15,7 +15,7 @@ const intro = { identifier: 'intro' };
 // The period of the script: a page without a websocket reports playback this often.
 const SIGN_MS = 15_000;
 
-suite.test('where websockets are blocked, batches say the same', async (scene) => {
+suite.test('where websockets are blocked, batches report the same', async (scene) => {
   const server = await scene.server();
   const proxy = await scene.proxy(server, { refuseWebsockets: true });
   const video = videoTag('video', 'data-metrics-id="intro" data-metrics-course="7"');
@@ -36,7 +36,7 @@ suite.test('where websockets are blocked, batches say the same', async (scene) =
 
   await expectShown(server, { ...intro, query: { video: { course: '7' } } }, shown);
   assert.ok(posts.length >= 2, `${posts.length} batches`);
-  const { sources } = await server.ask('sources', intro);
+  const { sources } = await server.request('sources', intro);
   assert.deepEqual(sources.map(({ path }) => path), [`${scene.site.origin}/watch`]);
 });
 
@@ -67,7 +67,7 @@ for (const [how, end] of [['stopped', 'stop'], ['killed', 'kill']]) {
   });
 }
 
-suite.test('a tab that is closed while its websocket is away has said everything', async (scene) => {
+suite.test('a tab that is closed without its websocket has reported everything', async (scene) => {
   const server = await scene.server();
   const proxy = await scene.proxy(server);
   const page = await scene.visit('/watch', introPage(proxy));
@@ -91,7 +91,7 @@ suite.test('a tab that is closed while its websocket is away has said everything
   await expectShown(server, intro, shown);
 });
 
-suite.test('what was not acknowledged when the tab is hidden is sent at once', async (scene) => {
+suite.test('unacknowledged events are sent at once when the tab is hidden', async (scene) => {
   const server = await scene.server();
   const proxy = await scene.proxy(server);
   const page = await scene.visit('/watch', introPage(proxy));
@@ -151,7 +151,7 @@ suite.test('a page that is left and shown again is watched anew', async (scene) 
   await player.pause();
   const shown = await player.shown();
   await eventually(async () => {
-    const { views } = await server.ask('plays', intro);
+    const { views } = await server.request('plays', intro);
     assert.deepEqual(views.map((row) => row.views), [2]);
     const seconds = shown.reduce((sum, [from, to]) => sum + to - from, 0);
     assert.ok(Math.abs(views[0].total_view_time - seconds) <= 0.6, `${views[0].total_view_time}, shown ${JSON.stringify(shown)}`);
@@ -189,7 +189,7 @@ suite.test('where websockets are blocked, a video that plays or waits for data g
 
 suite.test('a websocket that opens late is not blocked: when it is lost, another is opened', async (scene) => {
   const server = await scene.server();
-  const { page, told } = await fakePage(scene, server);
+  const { page, traffic } = await fakePage(scene, server);
   // No timeout passes on a busy machine.
   await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 60_000);
   await page.evaluate(() => {
@@ -234,24 +234,24 @@ suite.test('a websocket that opens late is not blocked: when it is lost, another
   // The script has read the response once a later one has been read.
   await page.evaluate(() => fetch(location.href).then((response) => response.text()));
   await page.evaluate(() => window.sockets[3].open());
-  await eventually(() => assert.equal(told.answers.length, 1));
+  await eventually(() => assert.equal(traffic.answers.length, 1));
 
   await page.evaluate(() => window.sockets[3].close());
   await isMade(5);
   await page.evaluate(() => window.fake.pause());
   await page.evaluate(() => window.sockets[4].open());
-  await eventually(() => assert.deepEqual(told.names(), ['pause']));
+  await eventually(() => assert.deepEqual(traffic.names(), ['pause']));
 });
 
 suite.test('while a websocket is open, its heartbeats are the only signs of life', async (scene) => {
   const server = await scene.server();
-  const { page, told } = await fakePage(scene, server);
+  const { page, traffic } = await fakePage(scene, server);
   await page.evaluate(() => window.fake.play());
-  await eventually(() => assert.deepEqual(told.names(), ['play', 'playing']));
+  await eventually(() => assert.deepEqual(traffic.names(), ['play', 'playing']));
   await page.clock.fastForward(2 * SIGN_MS);
-  await eventually(() => assert.equal(told.heartbeats.length, 1));
+  await eventually(() => assert.equal(traffic.heartbeats.length, 1));
   await page.evaluate(() => window.fake.advance(1_000));
-  assert.deepEqual(told.names(), ['play', 'playing']);
+  assert.deepEqual(traffic.names(), ['play', 'playing']);
 });
 
 suite.test('a tab that dies counts as far as it got while its websocket was open', async (scene) => {
@@ -274,38 +274,38 @@ for (const [way, refuseWebsockets] of [['by websocket', false], ['by batch', tru
     const server = await scene.server({ METRICS_OPT_OUT: 'refuse' });
     const proxy = await scene.proxy(server, { refuseWebsockets, headers: { 'sec-gpc': '1' } });
     const page = await scene.visit('/watch', introPage(proxy));
-    const [warnings, told, posts] = [warned(page), tellings(page), batches(page)];
+    const [warnings, traffic, posts] = [warned(page), recordTraffic(page), batches(page)];
     const player = new Player(page, 'video');
     await player.play();
-    await eventually(() => assert.ok(told.answers.some(({ code }) => code === 'opted_out') || posts.length > 0));
+    await eventually(() => assert.ok(traffic.answers.some(({ code }) => code === 'opted_out') || posts.length > 0));
     await player.reach(3);
-    const sent = [told.sockets.length, told.events.length, posts.length];
+    const sent = [traffic.sockets.length, traffic.events.length, posts.length];
     await player.pause();
     await player.seek(10);
     await player.play();
     await player.reach(12);
     await page.evaluate(() => dispatchEvent(new Event('pagehide')));
-    assert.deepEqual([told.sockets.length, told.events.length, posts.length], sent);
+    assert.deepEqual([traffic.sockets.length, traffic.events.length, posts.length], sent);
     assert.deepEqual(warnings, []);
-    assert.deepEqual((await server.ask('plays', intro)).views, []);
+    assert.deepEqual((await server.request('plays', intro)).views, []);
   });
 }
 
 suite.test('a key that is revoked ends it with one warning', async (scene) => {
   const server = await scene.server();
-  const { key } = await server.ask('keys', {});
+  const { key } = await server.request('keys', {});
   const page = await scene.visit('/watch', introPage(server, key));
-  const [warnings, told, posts] = [warned(page), tellings(page), batches(page)];
+  const [warnings, traffic, posts] = [warned(page), recordTraffic(page), batches(page)];
   const player = new Player(page, 'video');
   await player.play();
   await player.reach(1.2);
   await fetch(`${server.url}/api/v1/keys/${encodeURIComponent(key)}`, { method: 'DELETE' });
   await eventually(() => assert.deepEqual(warnings, ['metrics: invalid_key']));
-  const sent = [told.sockets.length, told.events.length, posts.length];
+  const sent = [traffic.sockets.length, traffic.events.length, posts.length];
   await player.pause();
   await player.play();
   await player.reach((await position(player)) + 1);
-  assert.deepEqual([told.sockets.length, told.events.length, posts.length], sent);
+  assert.deepEqual([traffic.sockets.length, traffic.events.length, posts.length], sent);
   assert.deepEqual(warnings, ['metrics: invalid_key']);
 });
 
@@ -328,7 +328,7 @@ suite.test('a key that is missing or wrong is warned of once, and the page works
     assert.equal(await page.evaluate(() => typeof window.metrics.monitor(null)), 'function');
     assert.deepEqual(await page.evaluate(() => window.errors), []);
   }
-  assert.deepEqual((await server.ask('plays', { query: { key: EXAMPLE_KEY } })).views, []);
+  assert.deepEqual((await server.request('plays', { query: { key: EXAMPLE_KEY } })).views, []);
 });
 
 suite.test('a batch is sent again after a refusal for now, once only after one for good', async (scene) => {

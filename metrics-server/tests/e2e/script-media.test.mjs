@@ -15,7 +15,7 @@ const SIGN_MS = 15_000;
 
 suite.test('a picture in a picture is no fullscreen', async (scene) => {
   const server = await scene.server();
-  const { page, told } = await fakePage(scene, server);
+  const { page, traffic } = await fakePage(scene, server);
   await page.evaluate(() => {
     const { fake } = window;
     fake.play();
@@ -32,12 +32,12 @@ suite.test('a picture in a picture is no fullscreen', async (scene) => {
     fake.pause();
   });
   const expected = ['play', 'playing', 'fullscreen_enter', 'fullscreen_exit', 'pause'];
-  await eventually(() => assert.deepEqual(told.names(), expected));
+  await eventually(() => assert.deepEqual(traffic.names(), expected));
 });
 
 suite.test('a live window that jumps back is two segments of one play', async (scene) => {
   const server = await scene.server();
-  const { page, told, show } = await fakePage(scene, server);
+  const { page, traffic, show } = await fakePage(scene, server);
   await page.evaluate(() => {
     Object.assign(window.fake.element, { duration: Infinity, currentTime: 25 });
     window.fake.play();
@@ -45,12 +45,12 @@ suite.test('a live window that jumps back is two segments of one play', async (s
   await show(5);
   await page.evaluate(() => {
     window.fake.element.currentTime = 0;
-    window.fake.say('timeupdate');
+    window.fake.dispatch('timeupdate');
   });
   await show(5);
   await page.evaluate(() => window.fake.pause());
   await expectSeconds(server, [0, 1, 2, 3, 4, 25, 26, 27, 28, 29]);
-  assert.equal(told.joins.length, 1);
+  assert.equal(traffic.joins.length, 1);
 });
 
 suite.test('a video that leaves fullscreen without a pause ends there', async (scene) => {
@@ -58,11 +58,11 @@ suite.test('a video that leaves fullscreen without a pause ends there', async (s
   const { page, show } = await fakePage(scene, server);
   await page.evaluate(() => window.fake.play());
   await show(2);
-  await page.evaluate(() => window.fake.say('webkitbeginfullscreen'));
+  await page.evaluate(() => window.fake.dispatch('webkitbeginfullscreen'));
   await show(1);
   await page.evaluate(() => {
     window.fake.element.paused = true;
-    window.fake.say('webkitendfullscreen');
+    window.fake.dispatch('webkitendfullscreen');
   });
   await expectSeconds(server, [0, 1, 2]);
 });
@@ -75,7 +75,7 @@ for (const [way, refuseWebsockets, sign] of [['by websocket', false, HEARTBEAT_M
     await page.evaluate(() => window.fake.play());
     await show(2);
     await page.evaluate(() => {
-      window.fake.say('webkitbeginfullscreen', 'webkitendfullscreen');
+      window.fake.dispatch('webkitbeginfullscreen', 'webkitendfullscreen');
       window.fake.element.paused = true;
     });
     await eventually(async () => assert.equal(await watching(server, intro), 1));

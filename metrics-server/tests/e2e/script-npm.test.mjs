@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { eventually } from './harness/eventually.mjs';
 import { onePlay } from './harness/expect.mjs';
 import { Player } from './harness/player.mjs';
-import { expectShown, tellings, videoTag } from './harness/script.mjs';
+import { expectShown, recordTraffic, videoTag } from './harness/script.mjs';
 import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
 
@@ -123,7 +123,7 @@ suite.test('a bundle measures the media of its page, as the README of the packag
   await player.reach(1.5);
   await player.pause();
   await expectShown(server, intro, await player.shown());
-  const { sources } = await server.ask('sources', intro);
+  const { sources } = await server.request('sources', intro);
   assert.deepEqual(sources.map(({ path }) => path), [`${scene.site.origin}/watch`]);
 });
 
@@ -135,15 +135,15 @@ suite.test('started twice it counts once, and options do what attributes do', as
     metrics.monitor(document.querySelector('#video'), { identifier: 'intro' });`);
   const videos = `${videoTag('video')}${videoTag('other', 'data-metrics-id="other"')}`;
   const page = await scene.visit('/watch', { html: `${videos}${script}` });
-  const told = tellings(page);
+  const traffic = recordTraffic(page);
   const [player, other] = ['video', 'other'].map((id) => new Player(page, id));
   await other.play();
   await player.play();
   await player.reach(1.5);
-  await eventually(() => assert.ok(told.names().includes('timeupdate'), told.names().join()));
+  await eventually(() => assert.ok(traffic.names().includes('timeupdate'), traffic.names().join()));
   await player.pause();
   await expectShown(server, intro, await player.shown());
   await onePlay(server, intro);
-  assert.deepEqual((await server.ask('sources', intro)).sources, []);
-  assert.equal(told.joins.length, 1, 'media that nobody asked for is measured');
+  assert.deepEqual((await server.request('sources', intro)).sources, []);
+  assert.equal(traffic.joins.length, 1, 'media that nobody asked for is measured');
 });

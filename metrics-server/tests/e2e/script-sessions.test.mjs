@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
 import { onePlay } from './harness/expect.mjs';
 import { Player } from './harness/player.mjs';
-import { expectShown, fakePage, introPage, position, scriptTag, setRate, tellings, videoTag } from './harness/script.mjs';
+import { expectShown, fakePage, introPage, position, scriptTag, setRate, recordTraffic, videoTag } from './harness/script.mjs';
 import { Suite } from './harness/suite.mjs';
 
 const suite = new Suite();
@@ -36,7 +36,7 @@ for (const [how, reload] of Object.entries(RELOADS)) {
   for (const [what, attributes] of [['with a name', 'data-metrics-id="intro"'], ['without one', '']]) {
     suite.test(`a video ${what} that is loaded again ${how} stays one session`, async (scene) => {
       const server = await scene.server();
-      const { page, told, player } = await visit(scene, `${scriptTag(server)}${videoTag('video', attributes)}`);
+      const { page, traffic, player } = await visit(scene, `${scriptTag(server)}${videoTag('video', attributes)}`);
       await player.play();
       await player.reach(2);
       const first = [0, await position(player)];
@@ -47,15 +47,15 @@ for (const [how, reload] of Object.entries(RELOADS)) {
 
       const selection = attributes ? intro : { identifier: `${scene.site.origin}/video.webm` };
       await expectShown(server, selection, [first, second]);
-      assert.deepEqual(told.besideWaits().filter((name) => name !== 'seeked'), ['play', 'playing', 'pause', 'play', 'pause']);
-      assert.equal(told.joins.length, 1, told.joins.join());
+      assert.deepEqual(traffic.namesWithoutWaits().filter((name) => name !== 'seeked'), ['play', 'playing', 'pause', 'play', 'pause']);
+      assert.equal(traffic.joins.length, 1, traffic.joins.join());
     });
   }
 }
 
 suite.test('another file of the same video that goes on where it was stays one session', async (scene) => {
   const server = await scene.server();
-  const { page, told, player } = await visit(scene, introPage(server).html);
+  const { page, traffic, player } = await visit(scene, introPage(server).html);
   await player.play();
   await player.reach(2);
   const first = [0, await position(player)];
@@ -68,23 +68,23 @@ suite.test('another file of the same video that goes on where it was stays one s
   await player.reach(first[1] + 1.5);
   await player.pause();
   await expectShown(server, intro, [first, [first[1], await position(player)]]);
-  assert.equal(told.joins.length, 1, told.joins.join());
+  assert.equal(traffic.joins.length, 1, traffic.joins.join());
 });
 
 suite.test('a session waits a minute for its video, and then leaves and lets the websocket close', async (scene) => {
   const server = await scene.server();
-  const { page, told, show } = await fakePage(scene, server);
+  const { page, traffic, show } = await fakePage(scene, server);
   const watch = async (sessions) => {
     await page.evaluate(() => window.fake.play());
     await show(2);
     await page.evaluate(() => window.fake.pause());
-    await eventually(() => assert.equal(told.joins.length, sessions));
-    await eventually(() => assert.equal(told.names().at(-1), 'pause'));
+    await eventually(() => assert.equal(traffic.joins.length, sessions));
+    await eventually(() => assert.equal(traffic.names().at(-1), 'pause'));
   };
   const detach = () => page.evaluate(() => {
     window.at = window.fake.element.currentTime;
     window.fake.element.currentTime = 0;
-    window.fake.say('emptied');
+    window.fake.dispatch('emptied');
   });
   const attach = () => page.evaluate(() => (window.fake.element.currentTime = window.at));
   // The websocket stays open for as long as its heartbeats have replies.
@@ -92,7 +92,7 @@ suite.test('a session waits a minute for its video, and then leaves and lets the
     const replies = () => page.evaluate(() => window.heartbeatReplies());
     const before = await replies();
     await page.clock.fastForward(milliseconds);
-    await eventually(async () => assert.ok((await replies()) > before || told.sockets.at(-1).isClosed()));
+    await eventually(async () => assert.ok((await replies()) > before || traffic.sockets.at(-1).isClosed()));
   };
 
   await watch(1);
@@ -103,27 +103,27 @@ suite.test('a session waits a minute for its video, and then leaves and lets the
 
   await detach();
   await pass(HEARTBEAT_MS);
-  assert.equal(told.sockets[0].isClosed(), false, 'it waits');
-  assert.deepEqual(told.leaves, []);
+  assert.equal(traffic.sockets[0].isClosed(), false, 'it waits');
+  assert.deepEqual(traffic.leaves, []);
   await pass(KEPT_MS - HEARTBEAT_MS + 1_000);
-  await eventually(() => assert.deepEqual(told.leaves, [told.joins[0]]));
-  await eventually(() => assert.ok(told.sockets[0].isClosed(), 'nothing needs it any more'));
+  await eventually(() => assert.deepEqual(traffic.leaves, [traffic.joins[0]]));
+  await eventually(() => assert.ok(traffic.sockets[0].isClosed(), 'nothing needs it any more'));
 
   await attach();
   await watch(2);
-  assert.notEqual(told.joins[0], told.joins[1]);
+  assert.notEqual(traffic.joins[0], traffic.joins[1]);
   await eventually(async () => {
-    const { views } = await server.ask('plays', intro);
+    const { views } = await server.request('plays', intro);
     assert.deepEqual(views.map((row) => [row.views, row.total_view_time]), [[2, 6]]);
   });
 });
 
 suite.test('an advert in the element of the video is left out while it is to be ignored', async (scene) => {
   const server = await scene.server();
-  const { page, told, player } = await visit(scene, `${scriptTag(server)}${videoTag('video', 'data-metrics-id="intro" data-metrics-ignore', '/advert.webm')}`);
+  const { page, traffic, player } = await visit(scene, `${scriptTag(server)}${videoTag('video', 'data-metrics-id="intro" data-metrics-ignore', '/advert.webm')}`);
   await player.play();
   await player.reach(1.5);
-  assert.deepEqual(told.sockets, [], 'an advert alone connects nobody');
+  assert.deepEqual(traffic.sockets, [], 'an advert alone connects nobody');
   const film = async (from, to) => {
     await page.evaluate((from) => {
       delete video.dataset.metricsIgnore;
@@ -145,12 +145,12 @@ suite.test('an advert in the element of the video is left out while it is to be 
   const second = await film(first[1], first[1] + 1.5);
   await player.pause();
   await expectShown(server, intro, [first, second]);
-  assert.equal(told.joins.length, 1, told.joins.join());
+  assert.equal(traffic.joins.length, 1, traffic.joins.join());
 });
 
 suite.test('an advert with a name of its own is a session, and the video around it one other', async (scene) => {
   const server = await scene.server();
-  const { page, told, player } = await visit(scene, introPage(server).html);
+  const { page, traffic, player } = await visit(scene, introPage(server).html);
   const shown = { advert: [], intro: [] };
   let at = 0;
   for (const [name, source] of [['advert', '/advert.webm'], ['intro', '/video.webm'], ['advert', '/advert.webm'], ['intro', '/video.webm']]) {
@@ -167,9 +167,9 @@ suite.test('an advert with a name of its own is a session, and the video around 
   }
   await player.pause();
   await expectShown(server, intro, shown.intro);
-  assert.equal(told.joins.length, 3, 'of the video one, and of each advert');
+  assert.equal(traffic.joins.length, 3, 'of the video one, and of each advert');
   await eventually(async () => {
-    const { views } = await server.ask('plays', { identifier: 'advert' });
+    const { views } = await server.request('plays', { identifier: 'advert' });
     assert.deepEqual(views.map((row) => row.views), [2]);
   });
 });
@@ -184,7 +184,7 @@ suite.test('with the name of the video, an advert is another play of it', async 
   await player.reach(1.5);
   await player.pause();
   await eventually(async () => {
-    const { views } = await server.ask('plays', intro);
+    const { views } = await server.request('plays', intro);
     assert.deepEqual(views.map((row) => row.views), [2]);
   });
 });
@@ -193,16 +193,16 @@ for (const [how, end] of [['paused', (player) => player.pause()], ['closed', (pl
   suite.test(`a video that never loads counts nothing when it is ${how}`, async (scene) => {
     const server = await scene.server();
     scene.site.hold(0);
-    const { page, told, player } = await visit(scene, `${scriptTag(server)}${unloaded}`);
+    const { page, traffic, player } = await visit(scene, `${scriptTag(server)}${unloaded}`);
     await begin(page, 600);
     await page.waitForTimeout(UNLOADED_MS);
     await end(player);
     await eventually(async () => {
-      const { views } = await server.ask('plays', { ...intro, minimum_watch_seconds: 0 });
+      const { views } = await server.request('plays', { ...intro, minimum_watch_seconds: 0 });
       assert.deepEqual(views.map((row) => [row.views, row.total_view_time]), [[1, 0]]);
-      assert.deepEqual((await server.ask('plays', intro)).views, []);
+      assert.deepEqual((await server.request('plays', intro)).views, []);
     });
-    assert.ok(!told.names().includes('playing'), told.names().join());
+    assert.ok(!traffic.names().includes('playing'), traffic.names().join());
   });
 }
 
@@ -228,7 +228,7 @@ suite.test('attributes of the session describe the session and not the video', a
   const shown = [[0, await position(player)]];
   const session = { plan: 'pro', test: 'b' };
   await expectShown(server, { ...intro, query: { video: { course: '7' }, session } }, shown);
-  const described = await server.ask('plays', { ...intro, query: { video: { 'session-plan': 'pro' } } });
+  const described = await server.request('plays', { ...intro, query: { video: { 'session-plan': 'pro' } } });
   assert.deepEqual(described.views, []);
 
   await page.evaluate(() => window.metrics.monitor(video, { identifier: 'given', sessionData: { plan: 'free', trial: true } }));
@@ -239,9 +239,9 @@ suite.test('attributes of the session describe the session and not the video', a
   await eventually(() => onePlay(server, { identifier: 'given', query: { session: given } }));
 });
 
-suite.test('a session that begins at another rate tells it before its first play', async (scene) => {
+suite.test('a session that begins at another rate reports it before its first play', async (scene) => {
   const server = await scene.server();
-  const { page, told, player } = await visit(scene, introPage(server).html);
+  const { page, traffic, player } = await visit(scene, introPage(server).html);
   await setRate(page, 2);
   await player.play();
   await player.reach(3);
@@ -253,10 +253,10 @@ suite.test('a session that begins at another rate tells it before its first play
     }, rate);
   }
   await player.pause();
-  await eventually(() => assert.equal(told.names().at(-1), 'pause'));
-  assert.deepEqual(told.besideWaits().slice(0, 3), ['ratechange', 'play', 'playing']);
-  const rates = told.events.filter(({ name }) => name === 'ratechange').map(({ rate }) => rate);
-  assert.deepEqual(rates, [2, 0.1, 1], 'changes too small to matter are not told');
+  await eventually(() => assert.equal(traffic.names().at(-1), 'pause'));
+  assert.deepEqual(traffic.namesWithoutWaits().slice(0, 3), ['ratechange', 'play', 'playing']);
+  const rates = traffic.events.filter(({ name }) => name === 'ratechange').map(({ rate }) => rate);
+  assert.deepEqual(rates, [2, 0.1, 1], 'changes too small to matter are not reported');
   await expectShown(server, intro, [[0, await position(player)]]);
 
   // Another session begins at the current rate of the element.
@@ -267,10 +267,10 @@ suite.test('a session that begins at another rate tells it before its first play
   await player.play();
   await player.reach(1);
   await player.pause();
-  await eventually(() => assert.equal(told.names().at(-1), 'pause'));
-  const first = told.events.findLast(({ name }) => name === 'ratechange');
+  await eventually(() => assert.equal(traffic.names().at(-1), 'pause'));
+  const first = traffic.events.findLast(({ name }) => name === 'ratechange');
   assert.equal(first.rate, 1.5);
-  assert.equal(told.events[told.events.indexOf(first) + 1].name, 'play');
+  assert.equal(traffic.events[traffic.events.indexOf(first) + 1].name, 'play');
 });
 
 const unloaded = '<video id="video" src="/held.webm" preload="none" muted data-metrics-id="intro"></video>';
@@ -285,7 +285,7 @@ async function begin(page, at) {
 /** A page with a video, and its messages. */
 async function visit(scene, html) {
   const page = await scene.page();
-  const told = tellings(page);
+  const traffic = recordTraffic(page);
   await page.goto(await scene.site.publish('/watch', { html }));
-  return { page, told, player: new Player(page, 'video') };
+  return { page, traffic, player: new Player(page, 'video') };
 }

@@ -31,7 +31,7 @@ monitor(media, { indentifier: 'intro' });
 stop('now');
 `;
 
-test('the types fit what a page does with the script', async () => {
+test('the types fit the use of the script by a page', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'metrics-e2e-'));
   try {
     await writeFile(join(directory, 'metrics.d.ts'), await readFile(TYPES));

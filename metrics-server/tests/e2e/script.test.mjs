@@ -5,7 +5,7 @@ import { eventually } from './harness/eventually.mjs';
 import { counted, near, onePlay, perSecond, watching } from './harness/expect.mjs';
 import { Player } from './harness/player.mjs';
 import {
-  TOLERANCE_SECONDS, expectShown, introPage, position, scriptTag, setRate, stalled, tellings, videoTag,
+  TOLERANCE_SECONDS, expectShown, introPage, position, scriptTag, setRate, stalled, recordTraffic, videoTag,
 } from './harness/script.mjs';
 import { Suite } from './harness/suite.mjs';
 
@@ -15,7 +15,7 @@ const BYTES_MAX = { br: 5.375 * 1024, gzip: 6 * 1024 };
 const suite = new Suite();
 const intro = { identifier: 'intro' };
 
-suite.test('what is shown counts, whatever the viewer does until the tab is closed', async (scene) => {
+suite.test('shown video counts for any actions of the viewer until the tab is closed', async (scene) => {
   const server = await scene.server();
   const page = await scene.visit('/watch?secret=of-the-visitor#chapter', introPage(server));
   const player = new Player(page, 'video');
@@ -46,15 +46,15 @@ suite.test('what is shown counts, whatever the viewer does until the tab is clos
 
   const play = await onePlay(server, intro);
   assert.deepEqual(counted(play, 'browser'), { chrome: 1 });
-  const { sources } = await server.ask('sources', intro);
+  const { sources } = await server.request('sources', intro);
   assert.deepEqual(sources.map(({ path }) => path), [`${scene.site.origin}/watch`]);
 });
 
-suite.test('reports follow what plays, where a page wants it', async (scene) => {
+suite.test('reports follow open segments, where a page requests it', async (scene) => {
   const server = await scene.server();
   const tag = scriptTag(server).replace('data-key', 'data-live="0.5" data-key');
   const page = await scene.visit('/watch', { html: `${tag}${videoTag('video', 'data-metrics-id="intro"')}` });
-  const told = tellings(page);
+  const traffic = recordTraffic(page);
   const player = new Player(page, 'video');
   await player.play();
   for (const seconds of [1.5, 3]) {
@@ -65,16 +65,16 @@ suite.test('reports follow what plays, where a page wants it', async (scene) => 
     }, 1_000);
   }
   await player.pause();
-  await eventually(() => assert.ok(told.names().filter((name) => name === 'timeupdate').length >= 4, told.names().join()));
+  await eventually(() => assert.ok(traffic.names().filter((name) => name === 'timeupdate').length >= 4, traffic.names().join()));
   await expectShown(server, intro, await player.shown());
   const views = [...(await perSecond(server, intro)).values()].map((second) => second.views);
-  assert.ok(views.every((count) => count === 1), `what is told is no segment: ${views}`);
+  assert.ok(views.every((count) => count === 1), `a timeupdate is no segment: ${views}`);
 });
 
 for (const [detail, expected] of [
   ['/reset/* /u/*/watch', ['/u/*/watch']], ['/u/*', ['/u/*']], ['/reset/*', ['/u/somebody/watch']], ['host', ['/']], ['none', []],
 ]) {
-  suite.test(`data-page="${detail}" tells as much of the page`, async (scene) => {
+  suite.test(`data-page="${detail}" reports as much of the page`, async (scene) => {
     const server = await scene.server();
     const tag = scriptTag(server).replace('data-key', `data-page="${detail}" data-key`);
     const html = `${tag}${videoTag('video', 'data-metrics-id="intro"')}`;
@@ -84,34 +84,34 @@ for (const [detail, expected] of [
     await player.reach(1.5);
     await player.pause();
     await expectShown(server, intro, await player.shown());
-    const { sources } = await server.ask('sources', intro);
+    const { sources } = await server.request('sources', intro);
     assert.deepEqual(sources.map(({ path }) => path), expected.map((path) => scene.site.origin + path));
   });
 }
 
-suite.test('a wait for data is no watching, and is told', async (scene) => {
+suite.test('a wait for data is no watching, and is reported', async (scene) => {
   const server = await scene.server();
   scene.site.hold(0.3);
   const video = videoTag('video', 'data-metrics-id="intro"', '/held.webm');
   const page = await scene.visit('/watch', { html: `${scriptTag(server)}${video}` });
-  const told = tellings(page);
+  const traffic = recordTraffic(page);
   const player = new Player(page, 'video');
   // A browser reads ahead: the buffer lasts for a while.
   await setRate(page, 4);
   await player.play();
-  const wait = await stalled(told);
-  assert.deepEqual(told.besideWaits(), ['ratechange', 'play', 'playing']);
+  const wait = await stalled(traffic);
+  assert.deepEqual(traffic.namesWithoutWaits(), ['ratechange', 'play', 'playing']);
   const stuck = await position(player);
   scene.site.release();
   await player.reach(stuck + 2);
   await player.pause();
-  await eventually(() => assert.deepEqual(told.besideWaits(), ['ratechange', 'play', 'playing', 'pause']));
-  assert.equal(told.events[wait + 1].name, 'rebuffering_end');
-  near(told.events[wait].from, stuck, TOLERANCE_SECONDS, 'where it waited');
+  await eventually(() => assert.deepEqual(traffic.namesWithoutWaits(), ['ratechange', 'play', 'playing', 'pause']));
+  assert.equal(traffic.events[wait + 1].name, 'rebuffering_end');
+  near(traffic.events[wait].from, stuck, TOLERANCE_SECONDS, 'where it waited');
   await expectShown(server, intro, await player.shown());
 });
 
-suite.test('a tab in the background is as exact, where players tell the time once a second', async (scene) => {
+suite.test('a tab in the background is as exact, where players report the time once a second', async (scene) => {
   const server = await scene.server();
   const { html } = introPage(server);
   // A browser without a screen has no background.
@@ -140,19 +140,19 @@ suite.test('a tab in the background is as exact, where players tell the time onc
   await expectShown(server, intro, shown);
 });
 
-suite.test('what viewers do beside watching is told, with the time at which they did', async (scene) => {
+suite.test('other actions of viewers are reported, with their time', async (scene) => {
   const server = await scene.server();
   const { html } = introPage(server);
   const track = '<track srclang="nl" kind="subtitles" src="data:text/vtt,WEBVTT">';
   const button = '<button onclick="video.requestFullscreen()">fill</button>';
   const page = await scene.visit('/watch', { html: `${html.replace('</video>', `${track}</video>`)}${button}` });
-  const told = tellings(page);
+  const traffic = recordTraffic(page);
   const player = new Player(page, 'video');
   await player.play();
   await page.click('button');
-  await eventually(() => assert.ok(told.names().includes('fullscreen_enter')));
+  await eventually(() => assert.ok(traffic.names().includes('fullscreen_enter')));
   await page.evaluate(() => document.exitFullscreen());
-  await eventually(() => assert.ok(told.names().includes('fullscreen_exit')));
+  await eventually(() => assert.ok(traffic.names().includes('fullscreen_exit')));
   await setRate(page, 1.5);
   await page.evaluate(() => (video.textTracks[0].mode = 'showing'));
   await player.seek(10);
@@ -162,29 +162,29 @@ suite.test('what viewers do beside watching is told, with the time at which they
     ...['play', 'playing', 'fullscreen_enter', 'fullscreen_exit', 'ratechange', 'track_set'],
     ...['pause', 'seeked', 'play', 'pause'],
   ];
-  await eventually(() => assert.deepEqual(told.names(), expected));
-  const said = (name) => told.events.find((event) => event.name === name);
-  assert.equal(said('ratechange').rate, 1.5);
-  assert.equal(said('track_set').language, 'nl');
-  assert.equal(said('seeked').duration, await page.evaluate(() => video.duration));
-  const timestamps = told.events.map(({ timestamp }) => timestamp);
+  await eventually(() => assert.deepEqual(traffic.names(), expected));
+  const find = (name) => traffic.events.find((event) => event.name === name);
+  assert.equal(find('ratechange').rate, 1.5);
+  assert.equal(find('track_set').language, 'nl');
+  assert.equal(find('seeked').duration, await page.evaluate(() => video.duration));
+  const timestamps = traffic.events.map(({ timestamp }) => timestamp);
   assert.deepEqual(timestamps, [...new Set(timestamps)].sort((one, other) => one - other), 'each later than the one before');
   assert.ok(Math.abs(timestamps[0] - Date.now()) < 60_000, 'by the clock of the machine');
 });
 
-suite.test('media that cannot be played is told, whatever names its source', async (scene) => {
+suite.test('media that cannot be played is reported for each kind of source', async (scene) => {
   const server = await scene.server();
   const sources = '<source src="/missing/one.mp4"><source src="/missing/two.mp4">';
   const page = await scene.visit('/watch', {
     html: `${scriptTag(server)}<video id="one" preload="none" src="/missing/one.mp4" muted></video>
       <video id="two" preload="none" muted>${sources}</video>`,
   });
-  const told = tellings(page);
+  const traffic = recordTraffic(page);
   for (const id of ['one', 'two']) {
     // With a list of sources, that promise stays pending for ever.
     await page.evaluate((id) => void document.getElementById(id).play().catch(() => {}), id);
     const expected = ['play', 'playback_failure', 'pause'];
-    await eventually(() => assert.deepEqual(told.names().splice(id === 'one' ? 0 : 3), expected));
+    await eventually(() => assert.deepEqual(traffic.names().splice(id === 'one' ? 0 : 3), expected));
   }
 });
 
@@ -201,7 +201,7 @@ suite.test('the end of a video that begins again is a replay', async (scene) => 
   await expectShown(server, intro, [[28.5, end], [0, await position(player)]]);
 });
 
-suite.test('media is found wherever it is and whenever it comes, and says what it is', async (scene) => {
+suite.test('media is found anywhere and at any time, with its attributes', async (scene) => {
   const server = await scene.server();
   const html = `${scriptTag(server)}
     ${videoTag('one', 'data-metrics-id="one" data-metrics-course="7" data-metrics-tag="a"')}
@@ -247,11 +247,11 @@ suite.test('media is found wherever it is and whenever it comes, and says what i
   const shown = await Promise.all(players.map((player) => player.shown()));
   shown.splice(2, 1);
   for (const [index, selection] of selections.entries()) await expectShown(server, selection, shown[index]);
-  const { views } = await server.ask('plays', { identifier: ['one', 'late', 'shadow', 'ignored'] });
+  const { views } = await server.request('plays', { identifier: ['one', 'late', 'shadow', 'ignored'] });
   assert.equal(views[0].views, 3, 'what is to be ignored is');
 });
 
-suite.test('what says nothing is called as its source, and another source is another viewing', async (scene) => {
+suite.test('media without attributes has the name of its source, and another source is another session', async (scene) => {
   const server = await scene.server();
   const page = await scene.visit('/watch', { html: `${scriptTag(server)}${videoTag('video', '', '/video.webm?token=1')}` });
   const player = new Player(page, 'video');
@@ -278,12 +278,12 @@ suite.test('with a name of its own, another source is another viewing as well', 
   }
   await page.close();
   await eventually(async () => {
-    const { views } = await server.ask('plays', intro);
+    const { views } = await server.request('plays', intro);
     assert.deepEqual(views.map((row) => row.views), [2]);
   });
 });
 
-suite.test('a page can say itself what is measured, and until when', async (scene) => {
+suite.test('a page can choose the measured media, and the end', async (scene) => {
   const server = await scene.server();
   const page = await scene.visit('/watch', { html: `${scriptTag(server)}${videoTag('video', 'data-metrics-id="attribute"')}` });
   const player = new Player(page, 'video');
@@ -298,10 +298,10 @@ suite.test('a page can say itself what is measured, and until when', async (scen
   await player.reach(2.5);
   await player.pause();
   await expectShown(server, { ...intro, query: { video: { course: { id: 7 } }, session: { plan: 'free' } } }, shown);
-  assert.deepEqual((await server.ask('plays', { identifier: 'attribute' })).views, []);
+  assert.deepEqual((await server.request('plays', { identifier: 'attribute' })).views, []);
 });
 
-suite.test('what a player feeds piece by piece, as hls.js and dash.js do, is called as its page', async (scene) => {
+suite.test('media that a player feeds piece by piece, as hls.js and dash.js do, has the name of its page', async (scene) => {
   const server = await scene.server();
   const html = `${scriptTag(server)}<video id="video" muted></video><script>
     const source = new MediaSource();
@@ -328,7 +328,7 @@ suite.test('what a player feeds piece by piece, as hls.js and dash.js do, is cal
   await expectShown(server, { identifier: `${scene.site.origin}/watch` }, shown);
 });
 
-suite.test('a module measures what it is told to', async (scene) => {
+suite.test('a module measures the media that a page passes', async (scene) => {
   const server = await scene.server();
   const key = encodeURIComponent('HDsj3NfKQTNwn5Ix9g+cfQ==');
   const html = `${videoTag('video')}${videoTag('other')}<script type="module">
@@ -341,7 +341,7 @@ suite.test('a module measures what it is told to', async (scene) => {
   await Promise.all(players.map((player) => player.reach(1.3)));
   await Promise.all(players.map((player) => player.pause()));
   await expectShown(server, intro, await players[0].shown());
-  const { views } = await server.ask('plays', { query: { key: 'HDsj3NfKQTNwn5Ix9g+cfQ==' } });
+  const { views } = await server.request('plays', { query: { key: 'HDsj3NfKQTNwn5Ix9g+cfQ==' } });
   assert.deepEqual(views.map((row) => row.views), [1]);
 });
 

@@ -112,7 +112,7 @@ export class Loss {
 
   /** The counted view time of one or more identifiers, in milliseconds. */
   async #counted(identifier) {
-    const { views } = await this.server.ask('plays', { identifier, minimum_watch_seconds: 0 });
+    const { views } = await this.server.request('plays', { identifier, minimum_watch_seconds: 0 });
     return Math.round(views.reduce((sum, row) => sum + row.total_view_time, 0) * 1000);
   }
 
@@ -124,7 +124,7 @@ export class Loss {
 
   async #count() {
     const all = { query: { key: EXAMPLE_KEY }, minimum_watch_seconds: 0 };
-    const { views } = await this.server.ask('plays', all);
+    const { views } = await this.server.request('plays', all);
     const found = { sessions: views.reduce((sum, row) => sum + row.views, 0), lost: [], doubled: [] };
     for (const [identifier, shown] of Object.entries(this.shown)) {
       const counted = await this.#counted(identifier);

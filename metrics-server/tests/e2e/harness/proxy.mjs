@@ -10,7 +10,7 @@ import { Frames } from './frames.mjs';
 const REPEAT_MS = 100;
 
 export class Proxy {
-  #server = createServer((asked, answer) => this.#pass(asked, answer));
+  #server = createServer((incoming, answer) => this.#pass(incoming, answer));
   #websockets = new Set();
   #isSevered = false;
   #lastSocket = 0;
@@ -25,9 +25,9 @@ export class Proxy {
     const proxy = new Proxy();
     Object.assign(proxy, { target, repeats, headers, delayMs });
     proxy.#server.on('connection', (socket) => proxy.#isSevered && socket.destroy());
-    proxy.#server.on('upgrade', (asked, socket, head) => {
+    proxy.#server.on('upgrade', (incoming, socket, head) => {
       if (refuseWebsockets) return socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n');
-      proxy.#upgrade(asked, socket, head);
+      proxy.#upgrade(incoming, socket, head);
     });
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
@@ -67,29 +67,29 @@ export class Proxy {
     await once(this.#server, 'close');
   }
 
-  #pass(asked, answer) {
+  #pass(incoming, answer) {
     const { hostname, port } = new URL(this.target.url);
-    const headers = { ...asked.headers, ...this.headers };
-    if (asked.method === 'POST') this.#recordPost(asked);
-    const passed = request({ hostname, port, path: asked.url, method: asked.method, headers }, (response) => {
+    const headers = { ...incoming.headers, ...this.headers };
+    if (incoming.method === 'POST') this.#recordPost(incoming);
+    const passed = request({ hostname, port, path: incoming.url, method: incoming.method, headers }, (response) => {
       answer.writeHead(response.statusCode, response.headers);
       response.pipe(answer);
     });
-    const isRepeated = this.repeats && asked.method === 'GET';
+    const isRepeated = this.repeats && incoming.method === 'GET';
     passed.on('error', () => {
-      if (isRepeated && !answer.destroyed) setTimeout(() => this.#pass(asked, answer), REPEAT_MS);
+      if (isRepeated && !answer.destroyed) setTimeout(() => this.#pass(incoming, answer), REPEAT_MS);
       else answer.destroy();
     });
     answer.on('close', () => passed.destroy());
     if (isRepeated) passed.end();
-    else asked.pipe(passed);
+    else incoming.pipe(passed);
   }
 
-  #recordPost(asked) {
+  #recordPost(incoming) {
     this.posts += 1;
     const chunks = [];
-    asked.on('data', (chunk) => chunks.push(chunk));
-    asked.on('end', () => this.record({ kind: 'post', text: Buffer.concat(chunks).toString() }));
+    incoming.on('data', (chunk) => chunks.push(chunk));
+    incoming.on('end', () => this.record({ kind: 'post', text: Buffer.concat(chunks).toString() }));
   }
 
   #recordWebsocket(socket) {
@@ -112,12 +112,12 @@ export class Proxy {
     from.on('end', () => later(() => to.end()));
   }
 
-  #upgrade(asked, socket, head) {
+  #upgrade(incoming, socket, head) {
     const { hostname, port } = new URL(this.target.url);
     const passed = connect(Number(port), hostname, () => {
-      const headers = Object.entries({ ...asked.headers, ...this.headers });
+      const headers = Object.entries({ ...incoming.headers, ...this.headers });
       const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`);
-      passed.write(`GET ${asked.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
+      passed.write(`GET ${incoming.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
       passed.write(head);
       this.#recordWebsocket(socket);
       this.#carry(passed, socket);

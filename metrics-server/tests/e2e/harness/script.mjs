@@ -33,7 +33,7 @@ export function introPage(server, key) {
 export async function fakePage(scene, server) {
   const page = await scene.page();
   await page.clock.install();
-  const told = tellings(page);
+  const traffic = recordTraffic(page);
   const html = scriptTag(server).replace('data-key', 'data-manual data-key');
   const script = `import { Media } from './page/fake.mjs'; window.fake = new Media('intro');`;
   await page.goto(await scene.site.publish('/watch', { html, script }));
@@ -44,7 +44,7 @@ export async function fakePage(scene, server) {
       await page.evaluate(() => window.fake.advance(1_000));
     }
   };
-  return { page, told, show };
+  return { page, traffic, show };
 }
 
 /** Expects one play of `selection`, with the view time of the segments `shown`. */
@@ -67,16 +67,16 @@ export function position(player) {
  * Records the websockets of a page from now on: the topics that it joins and leaves, its heartbeats and events, and the topic
  * and the code of each answer; only refusals have a code.
  */
-export function tellings(page) {
+export function recordTraffic(page) {
   const [sockets, joins, leaves, heartbeats, events, answers] = [[], [], [], [], [], []];
   page.on('websocket', (socket) => {
     sockets.push(socket);
     socket.on('framesent', ({ payload }) => {
-      const [, , topic, event, said] = JSON.parse(payload);
+      const [, , topic, event, content] = JSON.parse(payload);
       if (event === 'phx_join') joins.push(topic);
       if (event === 'phx_leave') leaves.push(topic);
-      if (event === 'heartbeat') heartbeats.push(said);
-      if (event === 'event') events.push(said);
+      if (event === 'heartbeat') heartbeats.push(content);
+      if (event === 'event') events.push(content);
     });
     socket.on('framereceived', ({ payload }) => {
       const [, , topic, , { response }] = JSON.parse(payload);
@@ -92,17 +92,17 @@ export function tellings(page) {
     answers,
     names: () => events.map(({ name }) => name),
     // A busy machine makes a player wait as well, now and then.
-    besideWaits: () => events.map(({ name }) => name).filter((name) => !name.startsWith('rebuffering')),
+    namesWithoutWaits: () => events.map(({ name }) => name).filter((name) => !name.startsWith('rebuffering')),
   };
 }
 
 /** Waits until a player lacks data, and returns the index of the event that reports it. */
-export function stalled(told) {
+export function stalled(traffic) {
   return eventually(async () => {
-    const last = told.events.length - 1;
-    assert.equal(told.events[last]?.name, 'rebuffering_start', told.names().join());
+    const last = traffic.events.length - 1;
+    assert.equal(traffic.events[last]?.name, 'rebuffering_start', traffic.names().join());
     await sleep(STALL_MS);
-    assert.equal(told.events.length - 1, last, told.names().join());
+    assert.equal(traffic.events.length - 1, last, traffic.names().join());
     return last;
   });
 }

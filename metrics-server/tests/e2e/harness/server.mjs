@@ -63,7 +63,7 @@ export class Server {
   }
 
   /** Requests `/api/v1/<path>`, as the contract's POST with a JSON body, and expects success. */
-  async ask(path, body, headers = {}) {
+  async request(path, body, headers = {}) {
     const response = await fetch(`${this.url}/api/v1/${path}`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },

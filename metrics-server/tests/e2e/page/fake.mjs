@@ -23,31 +23,31 @@ export class Media {
     this.element = Object.assign(document.createElement('div'), members, { playbackRate: 0, autoplay: false });
   }
 
-  say(...types) {
+  dispatch(...types) {
     for (const type of types) this.element.dispatchEvent(new Event(type));
   }
 
   play() {
     this.element.paused = false;
-    this.say('play', 'playing');
+    this.dispatch('play', 'playing');
   }
 
   pause() {
     this.element.paused = true;
-    this.say('pause');
+    this.dispatch('pause');
   }
 
   seek(position) {
     Object.assign(this.element, { seeking: true, currentTime: position });
-    this.say('seeking');
+    this.dispatch('seeking');
     this.element.seeking = false;
-    this.say('seeked');
+    this.dispatch('seeked');
   }
 
   advance(milliseconds) {
     this.element.currentTime = Math.round(this.element.currentTime * 1000 + milliseconds) / 1000;
     this.shown += milliseconds;
-    this.say('timeupdate');
+    this.dispatch('timeupdate');
   }
 }
 

@@ -29,22 +29,22 @@ export function expectRandom(client, results, isBusy) {
   const addedSeconds = busySeconds(client, isBusy);
   const faults = results.filter((result) => hasWrongPlays(result) || isOff(client, result, addedSeconds));
   assert.deepEqual(faults.map(line), [], `random viewers with ${client.name}`);
-  const mean = meanAbsolute(results.filter(({ unheard }) => !unheard));
+  const mean = meanAbsolute(results.filter(({ unreported }) => !unreported));
   const mostSeconds = MEAN_SECONDS + addedSeconds;
   assert.ok(client.isExact || mean <= mostSeconds, `${client.name}: a mean error of ${mean} s is over ${mostSeconds} s`);
 }
 
 /** A result as a line of text. */
-export function line({ identifier, script, truth, measured, error, plays, wantedPlays, watching, unheard }) {
+export function line({ identifier, script, truth, measured, error, plays, wantedPlays, watching, unreported }) {
   const [least, most] = wantedPlays;
   const seconds = `${measured.toFixed(2)} s of ${truth.toFixed(2)} s (${error.toFixed(2)} s)`;
-  const notes = [watching > 0 && `${watching} left watching`, unheard && 'left while cut off'].filter(Boolean);
+  const notes = [watching > 0 && `${watching} left watching`, unreported && 'left while cut off'].filter(Boolean);
   return [script ?? identifier, seconds, `${plays} plays, right are ${least} to ${most}`, ...notes].join('; ');
 }
 
-function isOff(client, { error, unheard }, addedSeconds) {
+function isOff(client, { error, unreported }, addedSeconds) {
   if (!client.isExact) return error > OVER_SECONDS + addedSeconds;
-  return error > client.limitSeconds || (error < -client.limitSeconds && !unheard);
+  return error > client.limitSeconds || (error < -client.limitSeconds && !unreported);
 }
 
 function busySeconds(client, isBusy) {

@@ -10,15 +10,15 @@ const AT_ONCE = 4;
 const STALL_MS_MAX = 150;
 const ATTEMPTS_MAX = 3;
 
-/** The results of `jobs`, each {identifier, actions} and the name of the script, if it has one. `tell` receives each. */
-export async function playAll(scene, client, jobs, tell) {
+/** The results of `jobs`, each {identifier, actions} and the name of the script, if it has one. `report` receives each. */
+export async function playAll(scene, client, jobs, report) {
   const [left, results] = [[...jobs], []];
   const workers = Array.from({ length: Math.min(AT_ONCE, jobs.length) }, async () => {
     const viewer = await Viewer.start(scene);
     for (let job = left.shift(); job; job = left.shift()) {
       const result = await play(viewer, client, job);
       results.push(result);
-      tell(result);
+      report(result);
     }
   });
   await Promise.all(workers);

@@ -75,12 +75,12 @@ export class Viewer {
   /** Performs `action`, which closes the page, and adds the segments that it showed until then. */
   async #go(action) {
     const posted = this.scene.site.posted(this.path);
-    const unheard = this.#isUnheard();
+    const unreported = this.#isUnreported();
     const left = Date.now();
     await action(this.page);
     const { segments, stall } = await within(POSTED_MS, 'what the page showed', posted);
     const since = segments.map((segment) => this.#since(segment));
-    this.loads.push({ unheard, stall, left: left - this.start, segments: since });
+    this.loads.push({ unreported, stall, left: left - this.start, segments: since });
   }
 
   // Without a network the page closes, and opens again with the network: browsers cannot reload it before.
@@ -99,7 +99,7 @@ export class Viewer {
     return this.proxy.isSevered || this.isKilled;
   }
 
-  #isUnheard() {
+  #isUnreported() {
     return Boolean(this.#isAway() || (this.client.needsWebsocket && this.proxy.channels === 0));
   }
 
@@ -145,18 +145,18 @@ export class Viewer {
       plays: await this.#plays(),
       wantedPlays: wantedPlays(sessions, this.client.marginSeconds),
       watching: left,
-      unheard: this.loads.some(({ unheard }) => unheard),
+      unreported: this.loads.some(({ unreported }) => unreported),
       stall: Math.max(...this.loads.map(({ stall }) => stall)),
     };
   }
 
   /** The sessions that the client should report, with the seconds of video of each. */
   #sessions() {
-    return this.loads.flatMap(({ segments, unheard }) => {
+    return this.loads.flatMap(({ segments, unreported }) => {
       const sessions = [];
       let last = null;
       for (const segment of segments) {
-        if (!last || this.#isNew(segment, last)) sessions.push({ unheard, seconds: 0 });
+        if (!last || this.#isNew(segment, last)) sessions.push({ unreported, seconds: 0 });
         sessions.at(-1).seconds += segment.to - segment.from;
         last = segment;
       }
@@ -199,13 +199,13 @@ export class Viewer {
   }
 
   async #rows(seconds) {
-    return (await this.server.ask('plays', { identifier: this.identifier, minimum_watch_seconds: seconds })).views;
+    return (await this.server.request('plays', { identifier: this.identifier, minimum_watch_seconds: seconds })).views;
   }
 }
 
 /** The minimum and the maximum of the right number of plays. */
 function wantedPlays(sessions, margin) {
-  const heard = sessions.filter(({ unheard }) => !unheard);
+  const recorded = sessions.filter(({ unreported }) => !unreported);
   const count = (sessions, least) => sessions.filter(({ seconds }) => seconds >= least).length;
-  return [count(heard, PLAY_SECONDS + margin), count(sessions, PLAY_SECONDS - margin)];
+  return [count(recorded, PLAY_SECONDS + margin), count(sessions, PLAY_SECONDS - margin)];
 }
