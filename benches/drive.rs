@@ -228,7 +228,7 @@ struct Page {
     times: Times,
     slots: Vec<Slot>,
     // The next viewer to act.
-    turn: usize,
+    next_slot: usize,
     in_flight: VecDeque<InFlight>,
     in_flight_max: usize,
     burst: Option<u32>,
@@ -292,7 +292,7 @@ impl Page {
             viewers,
             times,
             slots: Vec::new(),
-            turn: 0,
+            next_slot: 0,
             in_flight: VecDeque::new(),
             in_flight_max: if pace.is_some() { IN_FLIGHT_MAX } else { load.in_flight },
             burst: load.burst.filter(|_| pace.is_none()),
@@ -369,9 +369,9 @@ impl Page {
     /// Returns the next viewer that has joined.
     fn next_slot(&mut self) -> Option<usize> {
         let count = self.slots.len();
-        let slot = (self.turn..self.turn + count).map(|slot| slot % count);
+        let slot = (self.next_slot..self.next_slot + count).map(|slot| slot % count);
         let slot = slot.into_iter().find(|slot| self.slots[*slot].joined)?;
-        self.turn = (slot + 1) % count;
+        self.next_slot = (slot + 1) % count;
         Some(slot)
     }
 

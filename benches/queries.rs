@@ -152,8 +152,8 @@ fn queries() -> Result<Vec<Query>, Failure> {
                 ("100 ranges", Report::Parts(100), 0),
                 ("per second", Report::Seconds(Buckets::new(Width::YEAR)), 0),
             ];
-            for (what, report, minimum_view_ms) in reports {
-                let name = format!("{what}, {who}, {when}");
+            for (name, report, minimum_view_ms) in reports {
+                let name = format!("{name}, {who}, {when}");
                 queries.push(Query {
                     name,
                     report,
@@ -203,8 +203,8 @@ fn filtered_queries() -> Vec<Query> {
             ("by video", Report::Grouped(Grouped::Video)),
             ("per second", Report::Seconds(Buckets::new(Width::YEAR))),
         ];
-        for (what, report) in reports {
-            let name = format!("query {what}, {who}, 12 months, two filters");
+        for (name, report) in reports {
+            let name = format!("query {name}, {who}, 12 months, two filters");
             queries.push(Query {
                 name,
                 report,

@@ -239,21 +239,21 @@ impl Viewers {
     /// Plays for a while, and pauses.
     fn watch(&mut self, viewing: &mut Viewing, messages: &mut Messages) {
         let left = viewing.duration - viewing.position;
-        let mut stretch = left;
+        let mut length = left;
         if SEGMENT_MIN < left {
-            let is_apart = |stretch: u32| {
-                SEGMENT_MIN <= (viewing.position + stretch).abs_diff(viewing.paused_at)
+            let is_apart = |length: u32| {
+                SEGMENT_MIN <= (viewing.position + length).abs_diff(viewing.paused_at)
             };
             let mut draw = || self.random.random_range(SEGMENT_MIN..SEGMENT_MAX).min(left);
-            stretch = draw();
-            while !is_apart(stretch) {
-                stretch = draw();
+            length = draw();
+            while !is_apart(length) {
+                length = draw();
             }
         }
-        viewing.position += stretch;
+        viewing.position += length;
         viewing.paused_at = viewing.position;
-        viewing.clock_ms += u64::from(stretch) * 10;
-        viewing.view_ms += u64::from(stretch) * 10;
+        viewing.clock_ms += u64::from(length) * 10;
+        viewing.view_ms += u64::from(length) * 10;
         viewing.playing = false;
         viewing.push("pause", Some("to"), messages);
         viewing.clock_ms += 50;

@@ -323,14 +323,14 @@ impl Snapshot for View {
     ) -> Answer<Vec<OpenSession>> {
         let heartbeat =
             |instance: &Option<Instance>| self.0.heartbeats.get(instance.as_ref()?).copied();
-        let is_wanted = |(it, instance): &&(OpenSession, Option<Instance>)| {
+        let is_selected = |(it, instance): &&(OpenSession, Option<Instance>)| {
             (scan.from_ms..=scan.to_ms).contains(&it.row.stored.started_at_ms)
                 && self.0.are_of(&scan.videos, it.key, it.video)
                 && scan
                     .watched_at
                     .is_none_or(|at| Some(at - INSTANCE_SILENCE_MAX) <= heartbeat(instance))
         };
-        first(after(&self.0.open, id).filter(is_wanted).map(|(session, _)| session), limit)
+        first(after(&self.0.open, id).filter(is_selected).map(|(session, _)| session), limit)
     }
 
     async fn blocks(
@@ -341,11 +341,11 @@ impl Snapshot for View {
         id: Option<BlockId>,
         limit: u32,
     ) -> Answer<Vec<BlockSummary>> {
-        let is_wanted = |it: &&BlockSummary| {
+        let is_selected = |it: &&BlockSummary| {
             let is_in_time = it.first_start_ms <= to_ms && from_ms <= it.last_start_ms;
             is_in_time && self.0.are_of(videos, it.key, it.video)
         };
-        first(after(&self.0.blocks, id).map(|(summary, _)| summary).filter(is_wanted), limit)
+        first(after(&self.0.blocks, id).map(|(summary, _)| summary).filter(is_selected), limit)
     }
 
     async fn groups(&mut self, blocks: &[BlockId], groups: Groups) -> Answer<Vec<Block>> {
@@ -371,13 +371,13 @@ impl Snapshot for View {
         detail: Detail,
     ) -> Answer<Vec<StoredTotals>> {
         let is_of = |of| key.is_none_or(|key| self.0.key_id(key).is_ok_and(|id| id == of));
-        let wanted = self
+        let selected = self
             .0
             .totals
             .iter()
             .filter(|((of, day), _)| (first_day..=last_day).contains(day) && is_of(*of));
         let hours = |it: &StoredTotals| it.hours.clone().filter(|_| detail == Detail::Hours);
-        Ok(wanted.map(|(_, it)| StoredTotals { hours: hours(it), ..it.clone() }).collect())
+        Ok(selected.map(|(_, it)| StoredTotals { hours: hours(it), ..it.clone() }).collect())
     }
 }
 

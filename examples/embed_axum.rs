@@ -32,13 +32,13 @@ struct Users(Vec<(&'static str, ApiKey)>);
 
 #[async_trait::async_trait]
 impl Access for Users {
-    async fn decide(&self, request: &Parts, wanted: Purpose) -> Decision {
+    async fn decide(&self, request: &Parts, purpose: Purpose) -> Decision {
         let given = request.headers.get(AUTHORIZATION).and_then(|given| given.to_str().ok());
         let token = given.and_then(|given| given.strip_prefix("Bearer "));
         let Some((_, key)) = self.0.iter().find(|(known, _)| Some(*known) == token) else {
             return Decision::unauthorized("Bearer");
         };
-        match wanted {
+        match purpose {
             // Restricts every report to the sessions of this key.
             Purpose::Report | Purpose::ListKeys => Decision::AllowKeys(vec![key.clone()]),
             _ => Decision::forbidden(),

@@ -47,9 +47,9 @@ impl Parts {
         let end_ms = u64::from(self.end_ms);
         // Two watched ranges may overlap one part; the session counts there once.
         let mut counted = 0;
-        for stretch in segments.ranges().filter(|stretch| stretch.start_ms() < self.end_ms) {
-            let first = u64::from(stretch.start_ms()) * parts / end_ms;
-            let after = (u64::from(stretch.end_ms()) * parts).div_ceil(end_ms).min(parts);
+        for range in segments.ranges().filter(|range| range.start_ms() < self.end_ms) {
+            let first = u64::from(range.start_ms()) * parts / end_ms;
+            let after = (u64::from(range.end_ms()) * parts).div_ceil(end_ms).min(parts);
             let first = first.max(counted);
             if first < after {
                 self.viewers[first as usize] += 1;
@@ -179,8 +179,8 @@ pub struct ResolutionError;
 
 impl Resolution {
     /// Returns the steps that a segment overlaps, or `None` if they depend on a duration that is unknown.
-    fn steps_of(self, stretch: Range<u32>, duration_ms: Option<u32>) -> Option<Range<usize>> {
-        let (start_ms, end_ms) = (u64::from(stretch.start), u64::from(stretch.end));
+    fn steps_of(self, range: Range<u32>, duration_ms: Option<u32>) -> Option<Range<usize>> {
+        let (start_ms, end_ms) = (u64::from(range.start), u64::from(range.end));
         let steps = match self {
             // Division by a constant is several times as fast.
             Self::Ms(1_000) => start_ms / 1_000..end_ms.div_ceil(1_000),
@@ -312,7 +312,7 @@ impl Counting<'_> {
         let Some(all) = resolution.steps_of(first.start_ms()..end_ms, duration_ms) else {
             return Ok(());
         };
-        let steps = |stretch| resolution.steps_of(stretch, duration_ms).unwrap_or_default();
+        let steps = |range| resolution.steps_of(range, duration_ms).unwrap_or_default();
         let sums = self.seconds_up_to(all.end)?;
         let (mut counted, mut unique_ms) = (0, 0);
         let mut range = first.start_ms()..first.start_ms();

@@ -91,15 +91,15 @@ pub struct Inserted {
 pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserted, Error> {
     let named: Vec<(ApiKey, Video)> =
         sessions.iter().map(|it| (it.key.clone(), it.video.clone())).collect();
-    let mut places = store.add_videos(&named).await?;
+    let mut parents = store.add_videos(&named).await?;
     let mut by_video = ByVideo::new();
     let (mut twice, mut differing) = (0, Vec::new());
-    for (place, session) in places.iter().copied().zip(sessions) {
+    for (parent, session) in parents.iter().copied().zip(sessions) {
         let row = finalized(session.row);
         let (order, candidate) =
             (row.order(), Candidate { row, equal_before: session.equal_before });
         // The first of two sessions is kept, as if the second came in a later import.
-        match by_video.entry(place).or_default().entry(order) {
+        match by_video.entry(parent).or_default().entry(order) {
             Entry::Vacant(entry) => {
                 entry.insert(candidate);
             }
@@ -117,17 +117,17 @@ pub async fn insert(store: &dyn Store, sessions: Vec<Foreign>) -> Result<Inserte
         }
         // A video without sessions may have been deleted before it got these.
         let again = store.add_videos(&named).await?;
-        by_video = moved(by_video, &places, &again);
-        places = again;
+        by_video = moved(by_video, &parents, &again);
+        parents = again;
     }
 }
 
 /// Replaces the row ids of videos in `from` by those in `to`.
 fn moved(sessions: ByVideo, from: &[(KeyId, VideoId)], to: &[(KeyId, VideoId)]) -> ByVideo {
-    let places: HashMap<_, _> = from.iter().zip(to).collect();
+    let parents: HashMap<_, _> = from.iter().zip(to).collect();
     sessions
         .into_iter()
-        .map(|(place, rows)| (places.get(&place).map_or(place, |it| **it), rows))
+        .map(|(parent, rows)| (parents.get(&parent).map_or(parent, |it| **it), rows))
         .collect()
 }
 

@@ -80,7 +80,7 @@ impl IntervalSet {
     /// Number of milliseconds in the set.
     #[must_use]
     pub fn len_ms(&self) -> u64 {
-        self.iter().map(|stretch| u64::from(stretch.len_ms())).sum()
+        self.iter().map(|range| u64::from(range.len_ms())).sum()
     }
 
     /// The end of the last interval, or 0 for the empty set.

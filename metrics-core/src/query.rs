@@ -99,11 +99,11 @@ impl Selection {
     /// Returns the same selection without values that no session can have, and for which some stores cannot even
     /// search.
     pub(crate) fn for_stores(&self) -> Self {
-        let impossible = |part: &Option<Map<String, Value>>| {
+        let is_unmatchable = |part: &Option<Map<String, Value>>| {
             let json = part.as_ref().map(|part| canonical(&Value::Object(part.clone())));
             json.is_some_and(|json| is_too_deep(&json) || has_nul(&json))
         };
-        if impossible(&self.video) || impossible(&self.session) {
+        if is_unmatchable(&self.video) || is_unmatchable(&self.session) {
             return Self { identifiers: Some(Vec::new()), ..Self::default() };
         }
         let mut selection = self.clone();

@@ -184,7 +184,7 @@ impl Retention {
             }
             let is_ours = before == Some(clock);
             match self.take_turn(clock, started_at, seen, is_ours).await? {
-                Some(believed) => self.delete_until(believed).await,
+                Some(trusted) => self.delete_until(trusted).await,
                 None => Ok(()),
             }
         };
@@ -223,7 +223,7 @@ impl Retention {
         if at < now {
             tracing::warn!(
                 clock = %now,
-                believed = %at,
+                trusted = %at,
                 "the clock is ahead of the retention clock: sessions are deleted later, as if the time were \
                  `believed`; {REMEDY}"
             );
@@ -321,8 +321,8 @@ mod tests {
     fn turn(clock: i64, now: i64) -> (i64, i64) {
         let at = |hours| instant(hours * 3_600_000);
         let hours = |at: DateTime<Utc>| at.timestamp_millis() / 3_600_000;
-        let (believed, next) = trusted_time(at(clock), at(now));
-        (hours(believed), hours(next))
+        let (trusted, next) = trusted_time(at(clock), at(now));
+        (hours(trusted), hours(next))
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub struct Joins {
 pub struct Events {
     /// Events that were accepted; a repeated one counts here too if only loading its session shows that it was
     /// repeated.
-    pub taken: u64,
+    pub accepted: u64,
     /// Events that change nothing: they were repeated, or carry nothing that counts.
     pub unchanged: u64,
     /// A value in the event is invalid.
@@ -169,7 +169,7 @@ pub(crate) struct JoinTally {
 
 #[derive(Debug, Default)]
 pub(crate) struct EventTally {
-    pub(crate) taken: Count,
+    pub(crate) accepted: Count,
     pub(crate) unchanged: Count,
     pub(crate) invalid: Count,
     pub(crate) full: Count,
@@ -285,7 +285,7 @@ impl Tallies {
                 no_memory: joins.no_memory.get(),
             },
             events: Events {
-                taken: events.taken.get(),
+                accepted: events.accepted.get(),
                 unchanged: events.unchanged.get(),
                 invalid: events.invalid.get(),
                 full: events.full.get(),

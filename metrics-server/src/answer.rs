@@ -82,7 +82,7 @@ impl Answers {
     ///
     /// # Errors
     ///
-    /// [`Error::Crowded`] if too many reports wait, [`Error::UsedUp`] if too many answers are not read.
+    /// [`Error::TooManyReports`] if too many reports wait, [`Error::UsedUp`] if too many answers are not read.
     pub(crate) async fn admit(&self, flow: Flow) -> Result<Making, Error> {
         let permit = self.queue.enter(flow.clone(), WAIT_MAX).await?;
         Ok(Making { permit: Some(permit), ..self.admit_now(flow)? })

@@ -163,9 +163,10 @@ mod tests {
         check(&[], true);
         check(&["chunked"], true);
         check(&["Chunked"], true);
-        for odd in ["chunked, chunked", "gzip, chunked", "chunked;q=1", "identity", "", "xchunked"]
+        for coding in
+            ["chunked, chunked", "gzip, chunked", "chunked;q=1", "identity", "", "xchunked"]
         {
-            check(&[odd], false);
+            check(&[coding], false);
         }
         check(&["chunked", "chunked"], false);
         check(&["gzip", "chunked"], false);

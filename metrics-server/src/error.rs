@@ -159,7 +159,7 @@ pub(crate) enum Error {
     Busy,
     /// Too many reports wait, of the caller or of all.
     #[error("too many reports wait; try again later, and request fewer at once")]
-    Crowded,
+    TooManyReports,
     /// Answers hold all the memory that answers may have, or this one alone would.
     #[error(transparent)]
     UsedUp(#[from] UsedUp),
@@ -234,7 +234,7 @@ impl Error {
             Self::NotAWebsocket => Code::ExpectedWebsocket,
             Self::NotStored => Code::NotStored,
             Self::Busy => Code::Busy,
-            Self::Crowded => Code::Overloaded,
+            Self::TooManyReports => Code::Overloaded,
             Self::UsedUp(err) => err.into(),
             Self::Memory => Code::OutOfMemory,
             Self::TooLong => Code::ReportTimeout,
@@ -315,7 +315,7 @@ impl Error {
             Self::TooManyAttempts(_) | Self::RateExceeded(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotStored
             | Self::Busy
-            | Self::Crowded
+            | Self::TooManyReports
             | Self::UsedUp(_)
             | Self::Memory
             | Self::Full
@@ -336,7 +336,7 @@ impl Error {
             Self::MethodNotAllowed { allow } => (ALLOW, *allow),
             Self::NotStored
             | Self::Busy
-            | Self::Crowded
+            | Self::TooManyReports
             | Self::UsedUp(_)
             | Self::Memory
             | Self::Full
@@ -393,7 +393,7 @@ impl From<store::Error> for Error {
 
 impl From<Full> for Error {
     fn from(Full: Full) -> Self {
-        Self::Crowded
+        Self::TooManyReports
     }
 }
 
@@ -464,7 +464,7 @@ mod tests {
         check(Error::PastTheEnd { length: 7 }, 416, Some(("content-range", "bytes */7")));
         check(Error::Ambiguous, 400, Some(("connection", "close")));
         check(Error::Busy, 503, Some(("retry-after", RETRY_SECONDS)));
-        check(Error::Crowded, 503, Some(("retry-after", RETRY_SECONDS)));
+        check(Error::TooManyReports, 503, Some(("retry-after", RETRY_SECONDS)));
         check(UsedUp::ByAll.into(), 503, Some(("retry-after", RETRY_SECONDS)));
         check(UsedUp::ByOne.into(), 413, None);
         check(Error::Full, 503, Some(("retry-after", RETRY_SECONDS)));

@@ -59,7 +59,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let buffer = Buffer { bytes: ahead, taken: 0 };
+    let buffer = Buffer { bytes: ahead, consumed: 0 };
     let reader =
         Reader { stream: read, buffer, memory, held: None, complete: None, fragments: None };
     (reader, Writer::new(write))
@@ -94,10 +94,10 @@ pub(crate) struct Reader<S> {
     fragments: Option<Fragments>,
 }
 
-/// Bytes that were read from the stream; the first `taken` of them are consumed.
+/// Bytes that were read from the stream; the first `consumed` of them are consumed.
 struct Buffer {
     bytes: Vec<u8>,
-    taken: usize,
+    consumed: usize,
 }
 
 /// The deadline of a message. Boxed, and present only while the rest of a message is awaited: most come in one piece.
@@ -111,7 +111,7 @@ struct Fragments {
     // Invariant: at most FRAGMENTS_MAX.
     count: u8,
     // The time left for the rest. Time in which nothing is read does not count.
-    left_ms: u16,
+    remaining_ms: u16,
     _held: Vec<Reservation>,
 }
 
@@ -153,7 +153,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             self.read(length, &mut late).await?;
         }
         if let (Some(fragments), Some(late)) = (&mut self.fragments, &late) {
-            fragments.left_ms = left_ms(late);
+            fragments.remaining_ms = remaining_ms(late);
         }
         let payload = self.buffer.take(&header);
         match header.opcode {
@@ -161,9 +161,9 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             Opcode::Data(kind) if header.fin => borrow(kind, &self.buffer.bytes[payload]),
             Opcode::Data(kind) => {
                 let (bytes, held) = (self.buffer.bytes[payload].to_vec(), self.held.take());
-                let left_ms = late.as_ref().map_or(MESSAGE_MAX_MS, left_ms);
+                let remaining_ms = late.as_ref().map_or(MESSAGE_MAX_MS, remaining_ms);
                 let _held = held.into_iter().collect();
-                self.fragments = Some(Fragments { kind, bytes, count: 1, left_ms, _held });
+                self.fragments = Some(Fragments { kind, bytes, count: 1, remaining_ms, _held });
                 Ok(Incoming::Alive)
             }
             Opcode::Ping => Ok(Incoming::Ping(&self.buffer.bytes[payload])),
@@ -174,8 +174,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
 
     /// Reads more of a frame, unless the message that it belongs to takes too long.
     async fn read(&mut self, length: usize, late: &mut Late) -> Result<(), ReadError> {
-        let left_ms = match &self.fragments {
-            Some(fragments) => Some(fragments.left_ms),
+        let remaining_ms = match &self.fragments {
+            Some(fragments) => Some(fragments.remaining_ms),
             None => (!self.buffer.rest().is_empty()).then_some(MESSAGE_MAX_MS),
         };
         let mut reading = pin!(self.buffer.read(&mut self.stream, length));
@@ -184,8 +184,8 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 return Poll::Ready(read);
             }
             // No deadline between messages: the next one may be long in coming.
-            let Some(left_ms) = left_ms else { return Poll::Pending };
-            ready!(timer(late, left_ms).poll(cx));
+            let Some(remaining_ms) = remaining_ms else { return Poll::Pending };
+            ready!(timer(late, remaining_ms).poll(cx));
             Poll::Ready(Err(ReadError::Late))
         })
         .await
@@ -210,7 +210,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         tokio::select! {
             biased;
             held = self.memory.reserve(length) => self.held = Some(held),
-            () = timer(late, fragments.left_ms) => return Err(ReadError::Late),
+            () = timer(late, fragments.remaining_ms) => return Err(ReadError::Late),
         }
         Ok(())
     }
@@ -257,15 +257,15 @@ impl<S: AsyncRead + Unpin> Reader<S> {
 }
 
 /// The deadline of the rest of a message, which starts at the first call.
-fn timer(late: &mut Late, left_ms: u16) -> Pin<&mut Sleep> {
-    let left = Duration::from_millis(left_ms.into());
-    late.get_or_insert_with(|| Box::pin(sleep(left))).as_mut()
+fn timer(late: &mut Late, remaining_ms: u16) -> Pin<&mut Sleep> {
+    let remaining = Duration::from_millis(remaining_ms.into());
+    late.get_or_insert_with(|| Box::pin(sleep(remaining))).as_mut()
 }
 
 /// The time left for the rest of a message.
-fn left_ms(late: &Pin<Box<Sleep>>) -> u16 {
-    let left = late.deadline().saturating_duration_since(Instant::now());
-    left.as_millis().try_into().unwrap_or(MESSAGE_MAX_MS)
+fn remaining_ms(late: &Pin<Box<Sleep>>) -> u16 {
+    let remaining = late.deadline().saturating_duration_since(Instant::now());
+    remaining.as_millis().try_into().unwrap_or(MESSAGE_MAX_MS)
 }
 
 /// Borrows a complete message.
@@ -278,7 +278,7 @@ fn borrow(kind: Kind, message: &[u8]) -> Result<Incoming<'_>, ReadError> {
 
 impl Buffer {
     fn rest(&self) -> &[u8] {
-        &self.bytes[self.taken..]
+        &self.bytes[self.consumed..]
     }
 
     /// Reads more, into a buffer with capacity for `length` unconsumed bytes.
@@ -287,9 +287,9 @@ impl Buffer {
         stream: &mut (impl AsyncRead + Unpin),
         length: usize,
     ) -> Result<(), ReadError> {
-        if 0 < self.taken {
-            self.bytes.drain(..self.taken);
-            self.taken = 0;
+        if 0 < self.consumed {
+            self.bytes.drain(..self.consumed);
+            self.consumed = 0;
         }
         let length = length.max(READ_BYTES_MAX).max(self.bytes.len() + 1);
         self.bytes.reserve_exact(length - self.bytes.len());
@@ -301,21 +301,21 @@ impl Buffer {
 
     /// Consumes a complete frame, and returns the range of its payload, unmasked.
     fn take(&mut self, header: &Header) -> Range<usize> {
-        let start = self.taken + header.bytes;
-        self.taken = start + header.payload_bytes;
-        unmask(&mut self.bytes[start..self.taken], header.mask);
-        start..self.taken
+        let start = self.consumed + header.bytes;
+        self.consumed = start + header.payload_bytes;
+        unmask(&mut self.bytes[start..self.consumed], header.mask);
+        start..self.consumed
     }
 
     /// Shrinks the buffer after a large frame.
     fn shrink(&mut self) {
-        if self.taken == self.bytes.len() {
+        if self.consumed == self.bytes.len() {
             self.bytes.clear();
-            self.taken = 0;
+            self.consumed = 0;
         }
         if READ_BYTES_MAX < self.bytes.capacity() {
             self.bytes = self.rest().to_vec();
-            self.taken = 0;
+            self.consumed = 0;
         }
     }
 }

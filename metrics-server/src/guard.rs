@@ -90,15 +90,15 @@ fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     if first(headers, &X_FORWARDED_PROTO).is_some_and(|own| !own.eq_ignore_ascii_case(scheme)) {
         return false;
     }
-    let place = |text: &str| {
+    let authority_of = |text: &str| {
         let authority: Authority = text.parse().ok()?;
         let port = authority.port_u16().unwrap_or(default_port);
         Some((authority.host().to_ascii_lowercase(), port))
     };
-    let Some(theirs) = place(authority) else { return false };
+    let Some(theirs) = authority_of(authority) else { return false };
     [HOST, X_FORWARDED_HOST]
         .iter()
-        .any(|name| first(headers, name).and_then(place).is_some_and(|own| own == theirs))
+        .any(|name| first(headers, name).and_then(authority_of).is_some_and(|own| own == theirs))
 }
 
 /// Returns the first element of a header, which the proxy nearest to the client writes.

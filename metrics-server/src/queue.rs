@@ -54,7 +54,7 @@ struct Lines {
     lines: HashMap<Flow, Line>,
     // The flows in which requests wait, in the order of their turns.
     turns: VecDeque<Flow>,
-    taken: usize,
+    in_use: usize,
     waiting: usize,
     // The number of the next request that waits.
     next: u64,
@@ -63,7 +63,7 @@ struct Lines {
 /// The requests of one flow.
 #[derive(Default)]
 struct Line {
-    taken: usize,
+    in_use: usize,
     waiting: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
@@ -82,10 +82,10 @@ impl Queue {
         let granted = {
             let mut lines = self.inner.lines();
             let line = lines.lines.get(&flow);
-            let (taken, waiting) = line.map_or((0, 0), |line| (line.taken, line.waiting.len()));
-            if waiting == 0 && lines.taken < self.inner.permits && taken < self.inner.flow_max() {
-                lines.taken += 1;
-                lines.lines.entry(flow.clone()).or_default().taken += 1;
+            let (in_use, waiting) = line.map_or((0, 0), |line| (line.in_use, line.waiting.len()));
+            if waiting == 0 && lines.in_use < self.inner.permits && in_use < self.inner.flow_max() {
+                lines.in_use += 1;
+                lines.lines.entry(flow.clone()).or_default().in_use += 1;
                 return Ok(Permit { inner: Arc::clone(&self.inner), flow });
             }
             if FLOW_MAX <= waiting || WAITING_MAX <= lines.waiting {
@@ -115,14 +115,14 @@ impl Inner {
     /// Returns a permit, and grants the free permits.
     fn release(&self, flow: &Flow) {
         let mut lines = self.lines();
-        lines.taken -= 1;
+        lines.in_use -= 1;
         if let Some(line) = lines.lines.get_mut(flow) {
-            line.taken -= 1;
+            line.in_use -= 1;
         }
         lines.tidy(flow);
         // Visits each waiting flow once per permit.
         let mut examined = 0;
-        while lines.taken < self.permits && examined < lines.turns.len() {
+        while lines.in_use < self.permits && examined < lines.turns.len() {
             let Some(flow) = lines.turns.pop_front() else { return };
             let is_granted = lines.grant(&flow, self.flow_max());
             examined = if is_granted { 0 } else { examined + 1 };
@@ -154,20 +154,20 @@ impl Lines {
     /// The permit counts even if the request is dropped at this moment: [`Waiting`] returns it then, because the
     /// request is no longer in line.
     fn grant(&mut self, flow: &Flow, flow_max: usize) -> bool {
-        let Some(line) = self.lines.get_mut(flow).filter(|line| line.taken < flow_max) else {
+        let Some(line) = self.lines.get_mut(flow).filter(|line| line.in_use < flow_max) else {
             return false;
         };
         let Some((_, grant)) = line.waiting.pop_front() else { return false };
         self.waiting -= 1;
-        line.taken += 1;
-        self.taken += 1;
+        line.in_use += 1;
+        self.in_use += 1;
         let _ = grant.send(());
         true
     }
 
     /// Drops a flow without requests.
     fn tidy(&mut self, flow: &Flow) {
-        if self.lines.get(flow).is_some_and(|line| line.taken == 0 && line.waiting.is_empty()) {
+        if self.lines.get(flow).is_some_and(|line| line.in_use == 0 && line.waiting.is_empty()) {
             self.lines.remove(flow);
         }
     }
@@ -320,7 +320,7 @@ mod tests {
         drop(held);
         let lines = queue.inner.lines();
         assert!(lines.lines.is_empty() && lines.turns.is_empty());
-        assert_eq!((lines.taken, lines.waiting), (0, 0));
+        assert_eq!((lines.in_use, lines.waiting), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
@@ -346,7 +346,7 @@ mod tests {
         drop(waiting);
         {
             let lines = queue.inner.lines();
-            assert_eq!((lines.taken, lines.waiting, lines.lines.len()), (0, 0, 0));
+            assert_eq!((lines.in_use, lines.waiting, lines.lines.len()), (0, 0, 0));
         }
         drop(take(&queue, "c").await);
     }

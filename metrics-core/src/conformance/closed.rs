@@ -123,8 +123,8 @@ pub async fn a_closed_session_is_not_written(store: &dyn Store) {
         let outcomes = store.commit([write].into()).await.expect("stored");
         assert_eq!(outcomes, [Outcome::Conflict], "{expected} is expected");
     }
-    let beside = Draft::new(&key, "b", Video::labelled("a"));
-    let batch = [draft.expecting(1), beside].map(|draft| draft.write());
+    let other = Draft::new(&key, "b", Video::labelled("a"));
+    let batch = [draft.expecting(1), other].map(|draft| draft.write());
     let outcomes = store.commit(batch.into()).await.expect("stored");
     assert_eq!(outcomes, [Outcome::Conflict, Outcome::Written]);
     assert_eq!(store.count_sessions().await.expect("counted"), 2);
@@ -203,12 +203,12 @@ pub async fn wrong_totals_are_corrected(store: &dyn Store) {
         1,
     );
     let day = day_of(START_MS) + 3;
-    let strange = day_of(START_MS) + 20;
-    let totals = [day, strange].map(|day| (summary.key, day, totals.clone())).to_vec();
+    let unused_day = day_of(START_MS) + 20;
+    let totals = [day, unused_day].map(|day| (summary.key, day, totals.clone())).to_vec();
     let rewrite = Rewrite { totals, ..Rewrite::default() };
     assert_eq!(store.rewrite(rewrite).await.expect("stored"), Outcome::Written);
 
-    let wrong = [day, strange].map(|day| WrongTotals { key: key.clone(), day });
+    let wrong = [day, unused_day].map(|day| WrongTotals { key: key.clone(), day });
     assert_ne!(play_totals(store, &scan).await, before);
     assert_eq!(verify(store, false).await, wrong);
     assert_eq!(verify(store, true).await, wrong);

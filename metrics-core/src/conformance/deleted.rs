@@ -78,15 +78,15 @@ pub async fn a_deleted_session_is_gone_from_all_answers(store: &dyn Store) {
     };
     let closed = draft("closed", "gone", START_MS - 30 * DAY_MS - 1);
     let old = draft("old", "gone", START_MS - 30 * DAY_MS).open_at(here);
-    let beside = draft("beside", "kept", START_MS - 30 * DAY_MS + 1).open_at(here);
+    let other = draft("beside", "kept", START_MS - 30 * DAY_MS + 1).open_at(here);
     let young = draft("young", "kept", START_MS).open_at(here);
     fill(store, std::slice::from_ref(&closed)).await;
     close(store).await;
-    fill(store, &[old.clone(), beside.clone(), young.clone()]).await;
+    fill(store, &[old.clone(), other.clone(), young.clone()]).await;
 
     assert_eq!(delete(store, 0).await, 3);
 
-    let found = store.load(&[old.id, young.id, beside.id, closed.id]).await.expect("loaded");
+    let found = store.load(&[old.id, young.id, other.id, closed.id]).await.expect("loaded");
     let found: Vec<_> = found.iter().map(Option::is_some).collect();
     assert_eq!(found, [false, true, false, false]);
     assert_eq!(store.count_sessions().await.expect("counted"), 1);

@@ -232,9 +232,9 @@ pub(super) async fn check_totals(store: &dyn Store) {
     assert_eq!(verify(store, false).await, []);
 }
 
-/// Returns the totals that are wrong, and corrects them if `mend` is set.
-pub(super) async fn verify(store: &dyn Store, mend: bool) -> Vec<WrongTotals> {
-    let verified = if mend {
+/// Returns the totals that are wrong, and corrects them if `repair` is set.
+pub(super) async fn verify(store: &dyn Store, repair: bool) -> Vec<WrongTotals> {
+    let verified = if repair {
         upkeep::rebuild(store, |_| {}).await
     } else {
         upkeep::verify(store, |_| {}).await

@@ -22,7 +22,7 @@ use crate::upkeep::{Erasure, count_selected, erase};
 use crate::user_agent::{Browser, Device, Platform};
 
 /// The number of random requests per report, from all combinations.
-const QUESTIONS: usize = 250;
+const RANDOM_QUERIES: usize = 250;
 
 /// Compares plays, view times and user-agent classes of every bucket.
 pub async fn plays_are_those_of_brute_force(store: &dyn Store) {
@@ -93,7 +93,7 @@ async fn each_case(
 ) {
     let dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(seed);
-    for number in 0..QUESTIONS {
+    for number in 0..RANDOM_QUERIES {
         let case = dataset.case(&mut random, number);
         check(&dataset, &case, &mut random).await;
     }

@@ -88,13 +88,13 @@ impl Setup {
         Self { key, summary, rows, open }
     }
 
-    fn place(&self) -> (KeyId, VideoId) {
+    fn parent_ids(&self) -> (KeyId, VideoId) {
         (self.summary.key, self.summary.video)
     }
 
     /// Opens session 0, deletes 1, keeps 2 closed, closes 3, deletes 4, and keeps 5 open.
     fn rewrite(&self) -> Rewrite {
-        let (key, video) = self.place();
+        let (key, video) = self.parent_ids();
         let [opened, deleted, stays] = &self.rows[..] else { panic!("there are three") };
         let mut closed = self.open[0].row.clone();
         closed.stored = closed.stored.finalized();
@@ -133,7 +133,7 @@ pub async fn a_rewrite_makes_all_its_changes(store: &dyn Store) {
     let content = Content::of(store).await;
     let [summary] = content.summaries[..] else { panic!("{:?}", content.summaries) };
     assert_ne!(summary.id, setup.summary.id, "a block that replaces another has another id");
-    assert_eq!((summary.key, summary.video), setup.place());
+    assert_eq!((summary.key, summary.video), setup.parent_ids());
     assert_eq!(
         (summary.sessions, summary.first_start_ms, summary.last_start_ms),
         (2, START_MS + 2, START_MS + 3)
@@ -157,7 +157,7 @@ pub async fn a_rewrite_that_conflicts_changes_nothing(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let gone = setup.summary.id;
     // Writes the block again, under another id.
-    let (key, video) = setup.place();
+    let (key, video) = setup.parent_ids();
     let again = Rewrite {
         remove: vec![gone],
         add: vec![(key, video, Block::encode(setup.rows.clone()))],
@@ -223,7 +223,7 @@ pub async fn resume_states_are_added_once(store: &dyn Store) {
     let setup = Setup::new(store).await;
     let last = chrono::DateTime::<chrono::Utc>::MAX_UTC;
     store.finalize(last, 10).await.expect("finalized");
-    let (_, video) = setup.place();
+    let (_, video) = setup.parent_ids();
     let resumable = |number: usize, version| Resumable {
         id: id(&setup.key, &number.to_string()),
         version,
@@ -253,7 +253,7 @@ pub async fn resume_states_are_added_once(store: &dyn Store) {
 /// Of concurrent rewrites that remove the same block, one is written.
 pub async fn rewrites_of_one_block_exclude_each_other(store: &dyn Store) {
     let setup = Setup::new(store).await;
-    let (key, video) = setup.place();
+    let (key, video) = setup.parent_ids();
     let mut summary = setup.summary;
     for _ in 0..5 {
         let rewrites = (0..8).map(|_| {

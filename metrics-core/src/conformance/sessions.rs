@@ -18,8 +18,8 @@ use crate::upkeep;
 use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
 use crate::video::Video;
 
-fn segments(stretches: impl IntoIterator<Item = (u32, u32)>) -> Segments {
-    stretches.into_iter().filter_map(|(from, to)| Interval::new(from, to)).collect()
+fn segments(ranges: impl IntoIterator<Item = (u32, u32)>) -> Segments {
+    ranges.into_iter().filter_map(|(from, to)| Interval::new(from, to)).collect()
 }
 
 /// Runs of minutes of a session that started at [`START_MS`].

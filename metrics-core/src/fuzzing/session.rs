@@ -29,14 +29,14 @@ const WRITER: u32 = 7;
 /// A line of a viewing.
 #[derive(Clone, Debug)]
 struct Line {
-    what: What,
+    content: LineContent,
     /// The delay after the line before by the server's clock, in milliseconds.
     after_ms: i32,
 }
 
 /// The content of a line.
 #[derive(Clone, Debug)]
-enum What {
+enum LineContent {
     Event(PlayerEvent),
     Lose,
     Resume,
@@ -71,9 +71,9 @@ fn check(lines: &[Line]) {
     let mut now_ms = 1_700_000_000_000;
     for line in lines {
         now_ms += i64::from(line.after_ms);
-        match (&mut run, &line.what) {
-            (Some(run), what) => run.happens(what, now_ms),
-            (None, What::Event(event)) => run = Run::begin(event, now_ms),
+        match (&mut run, &line.content) {
+            (Some(run), content) => run.apply(content, now_ms),
+            (None, LineContent::Event(event)) => run = Run::begin(event, now_ms),
             (None, _) => {}
         }
     }
@@ -103,11 +103,11 @@ impl Run {
         Some(run)
     }
 
-    fn happens(&mut self, what: &What, now_ms: i64) {
+    fn apply(&mut self, content: &LineContent, now_ms: i64) {
         self.now_ms = self.now_ms.max(now_ms);
         let at = Moment::received(now_ms);
-        match what {
-            What::Event(event) => {
+        match content {
+            LineContent::Event(event) => {
                 let Ok(checked) = event.check(0) else { return };
                 self.session.apply(&checked, moment(event, now_ms));
                 self.allow(&checked);
@@ -120,10 +120,10 @@ impl Run {
                 self.ends += usize::from(is_end);
                 self.comes_twice(&checked, event);
             }
-            What::Lose => _ = self.session.lose(at),
-            What::Resume => _ = self.session.resume(at),
-            What::Leave => _ = self.session.leave(at),
-            What::Reload => {
+            LineContent::Lose => _ = self.session.lose(at),
+            LineContent::Resume => _ = self.session.resume(at),
+            LineContent::Leave => _ = self.session.leave(at),
+            LineContent::Reload => {
                 self.check(Reach::Until(Moment::received(self.now_ms)));
                 let reach = Reach::Until(Moment::received(self.now_ms));
                 let stored = self.session.store_with(reach, &self.writers);
@@ -253,15 +253,15 @@ fn read(line: &str) -> Option<Line> {
         "source" => {
             Action::SourceSet(Rendition { codec: Some(line.to_owned()), ..Rendition::default() })
         }
-        "lose" => return Some(Line { what: What::Lose, after_ms }),
-        "resume" => return Some(Line { what: What::Resume, after_ms }),
-        "leave" => return Some(Line { what: What::Leave, after_ms }),
-        "reload" => return Some(Line { what: What::Reload, after_ms }),
+        "lose" => return Some(Line { content: LineContent::Lose, after_ms }),
+        "resume" => return Some(Line { content: LineContent::Resume, after_ms }),
+        "leave" => return Some(Line { content: LineContent::Leave, after_ms }),
+        "reload" => return Some(Line { content: LineContent::Reload, after_ms }),
         other => Action::Other { name: other.to_owned() },
     };
     let mut event = PlayerEvent { duration, timestamp_ms, ..PlayerEvent::new(action) };
     event.has_text_position = name == "text";
-    Some(Line { what: What::Event(event), after_ms })
+    Some(Line { content: LineContent::Event(event), after_ms })
 }
 
 #[cfg(test)]
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read() {
-        let Line { what: What::Event(event), after_ms } = read("pause 12.5 @-7 +250 /60").unwrap()
+        let Line { content: LineContent::Event(event), after_ms } = read("pause 12.5 @-7 +250 /60").unwrap()
         else {
             panic!("no event");
         };

@@ -88,18 +88,18 @@ impl KeySettings {
     #[must_use]
     pub fn to_json(&self) -> Map<String, Value> {
         let mut members = Map::new();
-        let mut put = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
+        let mut insert = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
         if let Some(name) = &self.name {
-            put("name", name.as_str().into());
+            insert("name", name.as_str().into());
         }
         if !self.hosts.is_empty() {
-            put("hosts", self.hosts.iter().map(ToString::to_string).collect());
+            insert("hosts", self.hosts.iter().map(ToString::to_string).collect());
         }
         if !self.pages.is_empty() {
-            put("pages", self.pages.iter().map(PagePattern::as_str).collect());
+            insert("pages", self.pages.iter().map(PagePattern::as_str).collect());
         }
         if !self.limits.is_empty() {
-            put(
+            insert(
                 "limits",
                 self.limits
                     .iter()

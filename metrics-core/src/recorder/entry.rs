@@ -138,7 +138,7 @@ pub(super) struct EntryState {
     // When its last input arrived.
     touched_ms: i64,
     // When another recorder last knew that the viewer was connected.
-    elsewhere_ms: Option<i64>,
+    other_instance_ms: Option<i64>,
     // The recorder that spilled the inputs, until it is known which of them are stored.
     past: Option<(Instance, Past)>,
     // Clamped segments in the last known stored state.
@@ -243,7 +243,7 @@ impl EntryState {
 
     /// Marks the batch as taken by the writer: later inputs belong to the next one. Returns why inputs of it were lost
     /// before, if some were.
-    pub(super) fn taken(&mut self) -> Option<NotStored> {
+    pub(super) fn start_writing(&mut self) -> Option<NotStored> {
         self.queued = false;
         self.lost.take()
     }

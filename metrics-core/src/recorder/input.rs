@@ -51,12 +51,12 @@ impl Input {
 
     /// Applies the input to a session, and returns whether it changed anything.
     ///
-    /// `elsewhere_ms` is when another recorder last knew that the viewer was connected: a connection that was lost
+    /// `other_instance_ms` is when another recorder last knew that the viewer was connected: a connection that was lost
     /// before is not the end.
     pub(super) fn apply_to(
         &self,
         session: &mut Option<Box<Session>>,
-        elsewhere_ms: Option<i64>,
+        other_instance_ms: Option<i64>,
     ) -> bool {
         match (&mut *session, self) {
             (None, Self::Event(event, at)) => {
@@ -67,7 +67,7 @@ impl Input {
             (Some(session), Self::Event(event, at)) => session.apply(event, *at),
             (Some(session), Self::Resume(at)) => session.resume(*at),
             (Some(session), Self::Lose(at)) => {
-                let later_ms = elsewhere_ms.filter(|elsewhere_ms| at.received_ms < *elsewhere_ms);
+                let later_ms = other_instance_ms.filter(|other_instance_ms| at.received_ms < *other_instance_ms);
                 session.lose(later_ms.map_or(*at, Moment::received))
             }
             (Some(session), Self::Leave(at)) => session.leave(*at),

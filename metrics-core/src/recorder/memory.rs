@@ -22,9 +22,9 @@ pub(super) const OTHERS_PART: usize = 4;
 /// If less than one part in `EVICT_PART` of the sessions' budget is left, idle sessions are evicted.
 const EVICT_PART: usize = 4;
 
-/// If less than one part in `CROWDED_PART` of the sessions' budget is left, reading stops while inputs wait for the
+/// If less than one part in `OVERLOADED_PART` of the sessions' budget is left, reading stops while inputs wait for the
 /// store.
-const CROWDED_PART: usize = 8;
+const OVERLOADED_PART: usize = 8;
 
 /// If less than one part in `JOIN_PART` of the sessions' budget is left, no session begins. The rest is for the growth
 /// of existing ones.
@@ -34,19 +34,19 @@ impl Recorder {
     /// Waits until reading may go on: fewer inputs wait for the store than the limits of number and memory allow, or
     /// the writer has ended.
     pub(crate) async fn ready(&self) {
-        while self.is_crowded() {
+        while self.is_overloaded() {
             let space = self.space.notified();
-            if self.is_crowded() {
+            if self.is_overloaded() {
                 space.await;
             }
         }
     }
 
     /// Whether waiting inputs exceed the limits of number or memory.
-    fn is_crowded(&self) -> bool {
+    fn is_overloaded(&self) -> bool {
         let inputs = self.inputs.load(Ordering::Relaxed);
-        let is_crowded = WAITING_MAX <= inputs || (0 < inputs && self.is_short_of(CROWDED_PART));
-        is_crowded && self.check_open().is_ok()
+        let is_overloaded = WAITING_MAX <= inputs || (0 < inputs && self.is_short_of(OVERLOADED_PART));
+        is_overloaded && self.check_open().is_ok()
     }
 
     /// Whether less than one part in `part` of the sessions' budget is left.

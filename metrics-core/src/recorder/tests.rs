@@ -118,9 +118,9 @@ async fn memory_of_sessions_is_freed() {
         site.send(number, PlayerEvent::play(0.0).with_duration(600.0)).await;
     }
     sleep(CHECKPOINT * 2).await;
-    let places: usize =
+    let capacity: usize =
         site.recorder.shards.iter().map(|shard| lock(shard).entries.capacity()).sum();
-    assert!(places <= SESSIONS, "{places}");
+    assert!(capacity <= SESSIONS, "{capacity}");
 }
 
 #[tokio::test(start_paused = true)]

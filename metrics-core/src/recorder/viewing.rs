@@ -68,7 +68,7 @@ impl Viewing {
         let submitted = self.record(event);
         let events = &self.recorder.tallies.events;
         let tally = match &submitted {
-            Ok((_, true)) => &events.taken,
+            Ok((_, true)) => &events.accepted,
             Ok((_, false)) => &events.unchanged,
             Err(EventError::Invalid(_)) => &events.invalid,
             Err(EventError::Full) => &events.full,
@@ -112,15 +112,15 @@ impl Viewing {
         &self.entry.subject.key
     }
 
-    /// Reports the end of the connection as `farewell`, unless another connection has replaced it.
-    fn release(&self, farewell: impl FnOnce(Moment) -> Input) -> Acknowledgement {
+    /// Reports the end of the connection as `last_input`, unless another connection has replaced it.
+    fn release(&self, last_input: impl FnOnce(Moment) -> Input) -> Acknowledgement {
         let nothing = Acknowledgement::new(self.entry.id, None);
         // Only the connection that joined last reports for the viewer.
         if !self.entry.lock().unpin(self.owner) || self.owner.is_none() {
             return nothing;
         }
-        let farewell = farewell(self.recorder.moment());
-        self.recorder.enqueue_input(&self.entry, farewell).map_or(nothing, |(it, _)| it)
+        let last_input = last_input(self.recorder.moment());
+        self.recorder.enqueue_input(&self.entry, last_input).map_or(nothing, |(it, _)| it)
     }
 }
 

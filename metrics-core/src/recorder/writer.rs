@@ -78,7 +78,7 @@ impl Recorder {
     async fn make_durable(&self, batch: Batch) {
         let mut refused = Refused::new();
         for entry in &batch.entries {
-            if let Some(refusal) = entry.lock().taken() {
+            if let Some(refusal) = entry.lock().start_writing() {
                 refused.insert(entry.id, refusal);
             }
         }

@@ -125,7 +125,7 @@ impl Timeline {
             next = end;
         }
         if !fresh.is_empty() {
-            self.remember(fresh);
+            self.insert_runs(fresh);
         }
     }
 
@@ -150,7 +150,7 @@ impl Timeline {
         if self.is_of_offsets { self.buckets.offset_run(at) } else { self.buckets.run(at) }
     }
 
-    fn remember(&mut self, fresh: Vec<Run>) {
+    fn insert_runs(&mut self, fresh: Vec<Run>) {
         if RUNS_MAX < self.runs.len() {
             self.runs.clear();
         }

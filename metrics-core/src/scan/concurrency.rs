@@ -100,16 +100,16 @@ impl Scanner {
 
     /// Returns the number of whole minutes in a group's time: in the period, within the time buckets among the values.
     pub(super) fn minutes_of(&self, values: &[DimensionValue]) -> u64 {
-        let mut stretches = vec![self.minutes];
+        let mut ranges = vec![self.minutes];
         for (dimension, value) in self.query.dimensions.iter().zip(values) {
             if let (Dimension::Time(width), DimensionValue::Time(start)) = (dimension, value) {
                 let buckets = self.query.buckets(*width);
                 let bucket = buckets.time_ranges(start.timestamp_millis());
                 let bucket: Vec<_> = bucket.map(|(from, until)| minutes(from, until)).collect();
-                stretches = intersection(&stretches, &bucket);
+                ranges = intersection(&ranges, &bucket);
             }
         }
-        stretches.iter().map(|(first, end)| u64::from(end - first)).sum()
+        ranges.iter().map(|(first, end)| u64::from(end - first)).sum()
     }
 
     /// In all of time, begins the minutes with the first one at which a counted session plays.

@@ -211,9 +211,9 @@ mod tests {
 
     use super::*;
 
-    fn minutes(stretches: &[(i64, i64)], started_at_ms: i64) -> Minutes {
+    fn minutes(ranges: &[(i64, i64)], started_at_ms: i64) -> Minutes {
         let mut minutes = Minutes::default();
-        for (from, until) in stretches {
+        for (from, until) in ranges {
             minutes.insert(started_at_ms, *from, *until);
         }
         minutes
@@ -297,14 +297,14 @@ mod tests {
         #[test]
         fn minutes_are_those_of_a_set(
             start_ms in -200_000_i64..200_000,
-            stretches in prop::collection::vec((-100_000_i64..4_000_000, 0_i64..400_000), 0..40),
+            ranges in prop::collection::vec((-100_000_i64..4_000_000, 0_i64..400_000), 0..40),
         ) {
-            let stretches: Vec<_> =
-                stretches.iter().map(|(from, len)| (*from, from + len)).collect();
-            let found = minutes(&stretches, start_ms);
+            let ranges: Vec<_> =
+                ranges.iter().map(|(from, len)| (*from, from + len)).collect();
+            let found = minutes(&ranges, start_ms);
             let is_in = |minute: &i64| {
                 let at_ms = minute * MINUTE_MS;
-                start_ms <= at_ms && stretches.iter().any(|(from, until)| (*from..*until).contains(&at_ms))
+                start_ms <= at_ms && ranges.iter().any(|(from, until)| (*from..*until).contains(&at_ms))
             };
             let expected: BTreeSet<_> = (-10..200).filter(is_in).collect();
             prop_assert_eq!(found.iter(start_ms).collect::<BTreeSet<_>>(), expected);

@@ -59,14 +59,14 @@ pub async fn verify(store: &dyn Store, progress: impl FnMut(u64)) -> Result<Veri
 ///
 /// Those of [`verify`].
 pub async fn rebuild(store: &dyn Store, progress: impl FnMut(u64)) -> Result<Verified, Error> {
-    compare(store, Differences::AreMended, progress).await
+    compare(store, Differences::AreCorrected, progress).await
 }
 
 /// The treatment of totals that differ.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Differences {
     Stay,
-    AreMended,
+    AreCorrected,
 }
 
 async fn compare(
@@ -91,8 +91,8 @@ async fn compare(
         verified
             .wrong
             .extend(days.keys().map(|day| WrongTotals { key: record.key.clone(), day: *day }));
-        let mends = differences == Differences::AreMended && !days.is_empty();
-        if let Some(key) = key_id.filter(|_| mends) {
+        let corrects = differences == Differences::AreCorrected && !days.is_empty();
+        if let Some(key) = key_id.filter(|_| corrects) {
             let totals = days.into_iter().map(|(day, difference)| (key, day, difference));
             store.rewrite(Rewrite { totals: totals.collect(), ..Rewrite::default() }).await?;
         }

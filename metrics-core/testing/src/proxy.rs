@@ -95,7 +95,7 @@ impl Proxy {
     }
 
     /// Leaves all later connections intact.
-    pub fn calm(&self) {
+    pub fn stop_cutting(&self) {
         self.plan.refusing.store(false, Ordering::SeqCst);
         *lock(&self.plan.chaos) = None;
         *lock(&self.plan.next) = None;

@@ -188,7 +188,7 @@ async fn check_chaos(backend: Backend) {
     let sent = soon(viewers.join_all()).await;
     let cuts = *site.proxy.cuts().borrow();
     assert!(20 < cuts, "{cuts} connections were cut, which shows nothing");
-    site.proxy.calm();
+    site.proxy.stop_cutting();
     let names: Vec<_> = sent.iter().map(|(name, _)| name.clone()).collect();
     let stored = site.stored(&names).await;
     for ((name, mut sent), stored) in sent.into_iter().zip(&stored) {

@@ -273,7 +273,7 @@ async fn a_viewer_of_a_single_batch_stops_watching_with_the_video() {
 /// The startup time needs a moment that is in memory only, so it shows whether the session was evicted.
 #[tokio::test(start_paused = true)]
 async fn a_session_is_evicted_a_while_after_its_viewer_is_gone() {
-    for (absence, remembered) in [(30.0, true), (300.0, false)] {
+    for (absence, is_kept) in [(30.0, true), (300.0, false)] {
         let (site, metrics, key) = one_server().await;
         let viewing = join(&metrics, &key, "a").await;
         viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
@@ -288,7 +288,7 @@ async fn a_session_is_evicted_a_while_after_its_viewer_is_gone() {
         viewing.apply(PlayerEvent::pause(6.0)).await.unwrap();
 
         let stored = site.stored(&key, "a").await.unwrap();
-        assert_eq!(stored.counters.startup_ms.is_some(), remembered, "{absence} s");
+        assert_eq!(stored.counters.startup_ms.is_some(), is_kept, "{absence} s");
         assert_eq!(segments(&stored), [(0.0, 1.0), (5.0, 6.0)]);
     }
 }

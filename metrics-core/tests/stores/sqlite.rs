@@ -394,8 +394,8 @@ async fn wrong_totals_are_found_and_corrected() {
     let key = key(&store).await;
     fill(&store, &key, 2_000).await;
     while 0 < upkeep::close(&store, DateTime::<Utc>::MAX_UTC, 1_000).await.unwrap().1 {}
-    let wrong = async |mend| {
-        let verified = if mend {
+    let wrong = async |repair| {
+        let verified = if repair {
             upkeep::rebuild(&store, |_| {}).await
         } else {
             upkeep::verify(&store, |_| {}).await

@@ -169,13 +169,13 @@ async fn count(sql: &Sql, of: &str) -> i64 {
 }
 
 /// Waits until `is` returns true, for at most 30 seconds.
-async fn until<F: Future<Output = bool>>(what: &str, mut is: impl FnMut() -> F) {
+async fn until<F: Future<Output = bool>>(name: &str, mut is: impl FnMut() -> F) {
     let waiting = async {
         while !is().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never {what}"));
+    timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never {name}"));
 }
 
 /// The message of a database that is unusable.

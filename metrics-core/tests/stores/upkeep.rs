@@ -38,7 +38,7 @@ enum Step {
     /// A session begins or goes on, and plays this segment, in seconds.
     Write {
         session: u8,
-        stretch: (u8, u8),
+        range: (u8, u8),
         is_watched: bool,
     },
     Close {
@@ -69,8 +69,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let write = (0..SESSIONS, (0..40_u8, 1..30_u8), prop::bool::weighted(0.1));
     prop_oneof![
-        12 => write.prop_map(|(session, stretch, is_watched)| {
-            Step::Write { session, stretch, is_watched }
+        12 => write.prop_map(|(session, range, is_watched)| {
+            Step::Write { session, range, is_watched }
         }),
         8 => (0..3_u8, 1..4_u32).prop_map(|(quiet, limit)| Step::Close { quiet, limit }),
         3 => Just(Step::Merge),
@@ -143,8 +143,8 @@ impl World {
 
     async fn step(&mut self, step: &Step) {
         match *step {
-            Step::Write { session, stretch, is_watched } => {
-                self.write(session, stretch, is_watched).await;
+            Step::Write { session, range, is_watched } => {
+                self.write(session, range, is_watched).await;
             }
             Step::Close { quiet, limit } => self.close(self.hours_ago(quiet), limit).await,
             Step::Merge => self.merge().await,

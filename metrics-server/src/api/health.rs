@@ -71,7 +71,7 @@ pub(crate) async fn ready(metrics: &Metrics, examined: &Examined) -> Response<Bo
         }
         None => match examined.available.get(|| examine(metrics.clone(), Log::Failures)).await {
             Some(None) => return live(),
-            illness => illness.flatten().unwrap_or(UNREACHABLE).to_owned(),
+            fault => fault.flatten().unwrap_or(UNREACHABLE).to_owned(),
         },
     };
     let waiting = stats.waiting;

@@ -98,7 +98,7 @@ fn joins(stats: &Stats, counters: &Counters) -> [(&'static str, u64); 10] {
 fn events(stats: &Stats) -> [(&'static str, u64); 7] {
     let events = &stats.events;
     [
-        ("accepted", events.taken),
+        ("accepted", events.accepted),
         ("unchanged", events.unchanged),
         ("invalid", events.invalid),
         ("too_many_segments", events.full),

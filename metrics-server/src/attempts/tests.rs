@@ -14,13 +14,13 @@ fn key(text: impl fmt::Display) -> ApiKey {
 
 /// Guesses until a guess is refused, and returns the number of guesses that were checked.
 fn guess_all(caller: &Caller, name: &str) -> u32 {
-    let mut guessed = 0;
-    while let Ok(attempt) = caller.attempt(Secret::Key(&key(format!("{name}-{guessed}")))) {
+    let mut attempted = 0;
+    while let Ok(attempt) = caller.attempt(Secret::Key(&key(format!("{name}-{attempted}")))) {
         attempt.wrong();
-        guessed += 1;
-        assert!(guessed <= 1_000, "there is no end to it");
+        attempted += 1;
+        assert!(attempted <= 1_000, "there is no end to it");
     }
-    guessed
+    attempted
 }
 
 #[track_caller]
@@ -181,8 +181,8 @@ fn of_the_addresses_that_a_header_names_the_last_one_counts() {
     check_forwarded(&["2001:db8::1"], Some("2001:db8::1"));
     check_forwarded(&["[2001:db8::1]"], Some("2001:db8::1"));
     check_forwarded(&["[2001:db8::1]:4711"], Some("2001:db8::1"));
-    for nonsense in ["", "unknown", "203.0.113.7,", "203.0.113.7, unknown", "[203.0.113.7"] {
-        check_forwarded(&[nonsense], None);
+    for invalid in ["", "unknown", "203.0.113.7,", "203.0.113.7, unknown", "[203.0.113.7"] {
+        check_forwarded(&[invalid], None);
     }
     check_forwarded(&[], None);
 }

@@ -32,8 +32,8 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
             copy::import_mave(url, &*open(config, here).await?, config.page_detail).await
         }
         Command::ImportSessions(import) => import_sessions(config, import).await,
-        Command::CheckBlocks { mend } => {
-            blocks::check_blocks(&*open(config, here).await?, *mend).await
+        Command::CheckBlocks { repair } => {
+            blocks::check_blocks(&*open(config, here).await?, *repair).await
         }
         Command::Export { export, output } => {
             export::write_export(&*open_there(config, here).await?, export, output.as_deref()).await

@@ -92,11 +92,11 @@ impl Database {
                 Spool::new(directory.unwrap_or_else(beside), name)
             }
             Self::Postgres(PostgresUrl(url)) => {
-                let place = url.split_once("://").map_or(&**url, |(_, rest)| rest);
-                let place = place.split_once('?').map_or(place, |(place, _)| place);
-                let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+                let location = url.split_once("://").map_or(&**url, |(_, rest)| rest);
+                let location = location.split_once('?').map_or(location, |(location, _)| location);
+                let location = location.rsplit_once('@').map_or(location, |(_, location)| location);
                 let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-                let name: String = place.chars().map(plain).collect();
+                let name: String = location.chars().map(plain).collect();
                 Spool::new(directory.unwrap_or_else(|| ".".into()), name)
             }
         }

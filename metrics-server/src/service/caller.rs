@@ -101,10 +101,10 @@ impl Service {
         let origin = text(ORIGIN);
         // Every browser has a User-Agent. Apps and servers that send batches may have none.
         let has_name = user_agent.as_deref().is_some_and(|text| !text.trim().is_empty());
-        let is_nameless = !has_name && (way == Way::Channel || origin.is_some());
+        let is_anonymous = !has_name && (way == Way::Channel || origin.is_some());
         let networks = &self.inner.settings.bot_networks;
         let caller_address = self.caller_address(headers, request.extensions());
-        let is_bot = is_nameless
+        let is_bot = is_anonymous
             || caller_address.is_some_and(|CallerAddress(address)| networks.contains(address));
         let classification = self.inner.metrics.classify(who);
         ConnectionInfo {

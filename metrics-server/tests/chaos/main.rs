@@ -284,7 +284,7 @@ async fn an_unavailable_database_loses_no_event_and_no_connection() {
     proxy.refuse();
     audience.go_on(away).await;
     let (waited, during_kib) = (waiting(&server).await, server.resident_kib());
-    proxy.calm();
+    proxy.stop_cutting();
     let back = Instant::now();
     let written = async {
         // Some events are in transit all the time.

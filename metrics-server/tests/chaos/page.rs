@@ -45,8 +45,8 @@ impl Stage {
     pub(crate) async fn server(&self) -> Server {
         let mut running = self.running.clone();
         let running = running.wait_for(|it| !it.is_empty()).await.expect("a test that goes on");
-        let turn = self.requests.fetch_add(1, Ordering::Relaxed) % running.len();
-        running.values().nth(turn).expect("it is within the length").clone()
+        let index = self.requests.fetch_add(1, Ordering::Relaxed) % running.len();
+        running.values().nth(index).expect("it is within the length").clone()
     }
 }
 

@@ -334,7 +334,7 @@ impl Instance {
             ServerFailure::Cut => {
                 self.proxy().refuse();
                 sleep(some(4_000)).await;
-                self.proxy().calm();
+                self.proxy().stop_cutting();
             }
             ServerFailure::CutAndKill | ServerFailure::CutAndStop => {
                 self.proxy().refuse();
@@ -350,7 +350,7 @@ impl Instance {
                 let span = some(3_000);
                 self.proxy().chaos(random.random(), STORM_BYTES);
                 sleep(span).await;
-                self.proxy().calm();
+                self.proxy().stop_cutting();
             }
             ServerFailure::AtCommits => self.cut_at_commits().await,
         }
@@ -371,7 +371,7 @@ impl Instance {
         let proxy = self.proxy.take().expect("a database that is reached over a network");
         tokio::join!(self.start_after(Duration::ZERO), async {
             sleep(away).await;
-            proxy.calm();
+            proxy.stop_cutting();
         });
         self.proxy = Some(proxy);
     }

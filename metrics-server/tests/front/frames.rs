@@ -257,8 +257,10 @@ async fn events_that_wait_for_the_store_are_acknowledged_before_a_close() {
         let event = json!(["1", at, "session:a", "event", { "name": name, field: at }]).to_string();
         frame(FIN | TEXT, event.as_bytes())
     };
-    let goodbye = frame(FIN | CLOSE, &1000_u16.to_be_bytes());
-    client.send_bytes(&[event("play", "from", 0), event("pause", "to", 9), goodbye].concat()).await;
+    let close_frame = frame(FIN | CLOSE, &1000_u16.to_be_bytes());
+    client
+        .send_bytes(&[event("play", "from", 0), event("pause", "to", 9), close_frame].concat())
+        .await;
     assert_eq!(client.message().await[4]["status"], "ok");
     assert_eq!(client.message().await[4]["status"], "ok");
     assert_eq!(client.next().await, Seen::Close(1000, String::new()));

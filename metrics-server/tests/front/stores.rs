@@ -20,7 +20,7 @@ const SESSIONS: usize = 2_000;
 /// How many sessions, the last ones, are still playing at the time of the requests.
 const PLAYING: usize = 60;
 
-const QUESTIONS: usize = 400;
+const REQUESTS: usize = 400;
 
 const KEYS: [&str; 3] =
     ["HDsj3NfKQTNwn5Ix9g+cfQ==", "AAAAAAAAAAAAAAAAAAAAAA==", "/////////////////////w=="];
@@ -252,13 +252,13 @@ impl Site {
 
 /// A request.
 #[derive(Debug)]
-struct Question {
+struct TestRequest {
     method: &'static str,
     target: String,
     body: Value,
 }
 
-fn question(random: &mut StdRng) -> Question {
+fn test_request(random: &mut StdRng) -> TestRequest {
     let report = *["plays", "views", "sources", "engagement", "engagement", "watching"]
         .choose(random)
         .unwrap();
@@ -285,7 +285,7 @@ fn question(random: &mut StdRng) -> Question {
         let least = [json!(0), json!(0.5), json!(3), json!("1 minute"), json!(29.999)];
         body["minimum_watch_seconds"] = least.choose(random).unwrap().clone();
     }
-    Question { method: "POST", target: format!("/api/v1/{report}"), body }
+    TestRequest { method: "POST", target: format!("/api/v1/{report}"), body }
 }
 
 fn selection(random: &mut StdRng) -> Value {
@@ -309,9 +309,9 @@ fn selection(random: &mut StdRng) -> Value {
 }
 
 /// Random requests, one of each report, and requests of other routes.
-fn questions() -> Vec<Question> {
+fn test_requests() -> Vec<TestRequest> {
     let mut random = StdRng::seed_from_u64(16);
-    let mut questions: Vec<_> = (0..QUESTIONS).map(|_| question(&mut random)).collect();
+    let mut test_requests: Vec<_> = (0..REQUESTS).map(|_| test_request(&mut random)).collect();
     for (method, target) in [
         ("GET", "/api/v1/keys"),
         (
@@ -324,9 +324,9 @@ fn questions() -> Vec<Question> {
         ("DELETE", "/api/v1/keys/AAAAAAAAAAAAAAAAAAAAAA=="),
         ("GET", "/api/v1/keys"),
     ] {
-        questions.push(Question { method, target: target.to_owned(), body: Value::Null });
+        test_requests.push(TestRequest { method, target: target.to_owned(), body: Value::Null });
     }
-    questions
+    test_requests
 }
 
 /// A list of keys without the usage of their limits, which depends on the speed of recording.
@@ -362,16 +362,16 @@ async fn all_stores_give_the_same_answers() {
         tokio::time::sleep(CHECKPOINT + Duration::from_secs(1)).await;
     }
     let (one, others) = sites.split_first().unwrap();
-    let questions = questions();
+    let test_requests = test_requests();
     let mut with_contents = 0;
-    for question in &questions {
-        let Question { method, target, body } = question;
+    for test_request in &test_requests {
+        let TestRequest { method, target, body } = test_request;
         let answer = one.request(method, target, body).await;
         for other in others {
             let theirs = other.request(method, target, body).await;
             assert!(
                 answer == theirs,
-                "{question:?}\n{:?}: {answer:?}\n{:?}: {theirs:?}",
+                "{test_request:?}\n{:?}: {answer:?}\n{:?}: {theirs:?}",
                 one.backend,
                 other.backend
             );
@@ -379,9 +379,9 @@ async fn all_stores_give_the_same_answers() {
         with_contents += usize::from(has_contents(&answer.1));
     }
     assert!(
-        questions.len() * 3 / 5 < with_contents,
+        test_requests.len() * 3 / 5 < with_contents,
         "{with_contents} of {} answers said something",
-        questions.len()
+        test_requests.len()
     );
     let mut plays = 0;
     for key in KEYS {

@@ -57,14 +57,14 @@ fn files(process: &Process) -> usize {
 }
 
 /// Waits until a condition holds.
-async fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+async fn wait_until(name: &str, is_so: impl Fn() -> bool) {
     let mut poll = interval(POLL);
     let waiting = async {
         while !is_so() {
             poll.tick().await;
         }
     };
-    timeout(NOTICED_MAX, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+    timeout(NOTICED_MAX, waiting).await.unwrap_or_else(|_| panic!("{name}"));
 }
 
 /// Opens a websocket by hand, and keeps only the connection.

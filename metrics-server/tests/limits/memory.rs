@@ -185,9 +185,9 @@ async fn a_client_without_memory_is_refused_and_comes_back() {
     for path in ["/health/live", "/health/ready"] {
         assert_eq!(server.http("GET", path).send().await.status, 200, "{path}");
     }
-    for (what, refusals) in [("join", 1), ("event", 1), ("request", 1)] {
-        let name = format!("metrics_memory_refusals_total{{outcome=\"{what}\"}}");
-        assert_eq!(statistic(&server, &name).await, refusals, "{what}");
+    for (name, refusals) in [("join", 1), ("event", 1), ("request", 1)] {
+        let name = format!("metrics_memory_refusals_total{{outcome=\"{name}\"}}");
+        assert_eq!(statistic(&server, &name).await, refusals, "{name}");
     }
 
     drop(others);

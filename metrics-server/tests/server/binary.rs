@@ -266,17 +266,17 @@ async fn blocks_are_verified_and_totals_rebuilt() {
     let right = reported(&["blocks", "verify"]);
     assert!(right.contains("decoded 100 sessions: all totals are correct"), "{right}");
 
-    let mut strange = DayTotals::default();
-    strange.add(0, UserAgentClass::default(), (1_000, 1_000), 1);
-    let rewrite = Rewrite { totals: vec![(KeyId(1), 0, strange)], ..Rewrite::default() };
+    let mut unused_day = DayTotals::default();
+    unused_day.add(0, UserAgentClass::default(), (1_000, 1_000), 1);
+    let rewrite = Rewrite { totals: vec![(KeyId(1), 0, unused_day)], ..Rewrite::default() };
     store.rewrite(rewrite).await.unwrap();
     check_refused(
         &["blocks", "verify"],
         &environment,
         &["1 totals of days are wrong", "blocks rebuild"],
     );
-    let mended = reported(&["blocks", "rebuild"]);
-    assert!(mended.contains("decoded 100 sessions: repaired 1 totals"), "{mended}");
+    let rebuilt = reported(&["blocks", "rebuild"]);
+    assert!(rebuilt.contains("decoded 100 sessions: repaired 1 totals"), "{rebuilt}");
     assert!(reported(&["blocks", "verify"]).contains("all totals are correct"));
     check_refused(&["blocks"], &[], &["a command is missing", "metrics-server blocks --help"]);
 }

@@ -34,8 +34,8 @@ async fn fill(store: &dyn Store) -> ApiKey {
     let write = |number: u32| {
         let started_at_ms = START_MS + 60_000 * i64::from(number);
         let end_ms = 1_000 + 500 * (number % 40);
-        let stretches = [Interval::new(0, end_ms), Interval::new(500, 750)];
-        let segments: Segments = stretches.into_iter().flatten().collect();
+        let intervals = [Interval::new(0, end_ms), Interval::new(500, 750)];
+        let segments: Segments = intervals.into_iter().flatten().collect();
         let metadata = json!({ "course": number % 3 });
         let identifier = Some(TEXTS[number as usize % TEXTS.len()].to_owned());
         let mut stored =

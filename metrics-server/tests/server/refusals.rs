@@ -375,8 +375,8 @@ async fn an_unavailable_store(seen: &mut Reached) {
     let key = ApiKey::new(&server.key).unwrap();
     assert!(server.metrics.accepts_key(&key).await.unwrap());
     let join = Join::new(key, "crowd", Video::labelled("crowd"));
-    let crowd = server.metrics.join(join).await.unwrap();
-    crowd.apply(PlayerEvent::play(0.0)).await.unwrap();
+    let viewing = server.metrics.join(join).await.unwrap();
+    viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
     failures.store(100, Relaxed);
     seen.post("unavailable", &server, "/api/v1/keys", &json!({})).await;
     let batch = json!({ "events": [event(&server, "a", &json!({}))] });
@@ -385,7 +385,7 @@ async fn an_unavailable_store(seen: &mut Reached) {
     seen.http("degraded", ready()).await;
     let failure = PlayerEvent::new(Action::PlaybackFailure);
     for _ in 0..WAITING_MAX {
-        drop(crowd.submit(&failure).unwrap());
+        drop(viewing.submit(&failure).unwrap());
     }
     seen.http("overloaded", ready()).await;
     failures.store(0, Relaxed);
@@ -459,10 +459,10 @@ fn each_code_is_reached() {
         }
     }
     let all: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
-    let unprovoked = UNREACHED.iter().map(|(code, _)| *code);
+    let unreached = UNREACHED.iter().map(|(code, _)| *code);
     let reached = seen.places.keys().map(String::as_str);
     for code in reached.clone() {
-        assert!(!unprovoked.clone().any(|it| it == code), "{code} can be provoked");
+        assert!(!unreached.clone().any(|it| it == code), "{code} can be provoked");
     }
-    assert_eq!(reached.chain(unprovoked).collect::<BTreeSet<_>>(), all);
+    assert_eq!(reached.chain(unreached).collect::<BTreeSet<_>>(), all);
 }

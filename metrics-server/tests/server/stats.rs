@@ -44,8 +44,8 @@ fn read(text: &str) -> BTreeMap<String, Family> {
 }
 
 /// The name and the text of a line that describes a family.
-fn describe<'a>(line: &'a str, what: &str) -> (&'a str, &'a str) {
-    let rest = line.strip_prefix(&format!("# {what} ")).expect(what);
+fn describe<'a>(line: &'a str, keyword: &str) -> (&'a str, &'a str) {
+    let rest = line.strip_prefix(&format!("# {keyword} ")).expect(keyword);
     rest.split_once(' ').expect("a name and a text")
 }
 

@@ -113,13 +113,13 @@ async fn a_server_at_its_limit_reads_nothing_until_the_store_is_back() {
     client.join(TOPIC, "intro").await;
     client.play(TOPIC, 0.0).await;
     let join = Join::new(ApiKey::new(&server.key).unwrap(), "crowd", Video::labelled("crowd"));
-    let crowd = server.metrics.join(join).await.unwrap();
-    crowd.apply(PlayerEvent::play(0.0)).await.unwrap();
+    let viewing = server.metrics.join(join).await.unwrap();
+    viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
 
     failures.store(100, Relaxed);
     let failure = PlayerEvent::new(metrics_core::Action::PlaybackFailure);
     for _ in 0..WAITING_MAX {
-        drop(crowd.submit(&failure).unwrap());
+        drop(viewing.submit(&failure).unwrap());
     }
     let (status, body) = health(&server).await;
     assert_eq!((status, &body["status"]), (503, &json!("unavailable")));
@@ -204,7 +204,7 @@ async fn the_binary_recovers_spilled_sessions_at_its_next_start() {
     let name = file.file_name().unwrap().to_string_lossy().into_owned();
     assert!(name.contains("metrics-test") && name.ends_with(".spool"), "{name}");
 
-    proxy.calm();
+    proxy.stop_cutting();
     let server = Process::run(command()).await;
     assert_eq!(server.watched("intro").await, Watched::once(5.0));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);

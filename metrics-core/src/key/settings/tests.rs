@@ -182,9 +182,9 @@ fn settings_of_later_versions_and_damaged_ones_are_kept() {
         let settings = decode(&damaged);
         assert!(!settings.is_readable() && !settings.allows(page.as_ref(), None), "{damaged}");
         assert_eq!(KeySettings::decode(settings.encode().as_deref()), settings);
-        let mended = json!({ "hosts": null, "pages": null }).as_object().unwrap().clone();
-        let mended = settings.changed(&SettingsChange::from_json(mended).unwrap());
-        assert_eq!(mended, KeySettings::default());
+        let reset = json!({ "hosts": null, "pages": null }).as_object().unwrap().clone();
+        let reset = settings.changed(&SettingsChange::from_json(reset).unwrap());
+        assert_eq!(reset, KeySettings::default());
     }
     for harmless in
         [json!({ "name": 7 }), json!({ "limits": 7 }), json!({ "limits": { "joins": [] } })]

@@ -25,7 +25,7 @@ impl EntryState {
     /// Applies an input to the session, and keeps it if it changed anything. An early input waits for the first play.
     pub(super) fn apply(&mut self, input: Input, instance: Instance) {
         let begins = self.session.is_none();
-        if !input.apply_to(&mut self.session, self.elsewhere_ms) {
+        if !input.apply_to(&mut self.session, self.other_instance_ms) {
             if self.session.is_none() && input.is_early() {
                 if self.early.len() == EARLY_MAX {
                     self.early.remove(0);

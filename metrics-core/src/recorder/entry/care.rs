@@ -65,9 +65,9 @@ impl EntryState {
             (None, _) => {
                 // A session without a play and without early events need not be kept.
                 let is_something = self.session.is_some() || !self.early.is_empty();
-                let young =
+                let is_recent =
                     is_something && now_ms < self.touched_ms.saturating_add(DISCONNECTED_MS_MAX);
-                let stays = young && memory == Memory::Enough;
+                let stays = is_recent && memory == Memory::Enough;
                 if !self.is_idle() || stays { Care::Nothing } else { Care::Evict }
             }
         }

@@ -70,22 +70,22 @@ impl EntryState {
         let mut playing = false;
         if let Base::Known { counted: known, playing: before, .. } = self.base {
             // If the stored session no longer has a count for this recorder, it has no unknown inputs of it.
-            let landed = (counted.saturating_sub(known) as usize).min(self.folded);
-            self.inputs.drain(..landed);
-            let written = self.writing.filter(|_| 0 < landed);
+            let confirmed = (counted.saturating_sub(known) as usize).min(self.folded);
+            self.inputs.drain(..confirmed);
+            let written = self.writing.filter(|_| 0 < confirmed);
             playing = written.map_or(before, |writing| writing.playing);
         }
         if let Some((instance, past)) = self.past.take() {
             let known = past.counted.unwrap_or(u32::MAX);
             let stored = writers.inputs_of(instance.0);
-            let landed = (stored.saturating_sub(known) as usize).min(past.folded);
+            let confirmed = (stored.saturating_sub(known) as usize).min(past.folded);
             // All recovered inputs are written at once: if one was recovered before, all were.
-            let landed = if 0 < counted { self.inputs.len() } else { landed };
-            self.inputs.drain(..landed.min(self.inputs.len()));
-            playing = if 0 < landed { past.playing_written } else { past.playing };
+            let confirmed = if 0 < counted { self.inputs.len() } else { confirmed };
+            self.inputs.drain(..confirmed.min(self.inputs.len()));
+            playing = if 0 < confirmed { past.playing_written } else { past.playing };
         }
         self.base = Base::Known { version, counted, playing: false };
-        self.elsewhere_ms = self.elsewhere_ms.max(session.as_deref().and_then(Session::lost_at_ms));
+        self.other_instance_ms = self.other_instance_ms.max(session.as_deref().and_then(Session::lost_at_ms));
         (self.session, self.writers) = (session, writers);
         self.folded = 0;
         if playing && let Some(back) = self.watching_on() {

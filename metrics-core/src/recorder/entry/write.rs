@@ -77,7 +77,7 @@ impl EntryState {
             lost: self.lost.or((self.queued && 0 < lost).then_some(refusal)),
             progress: self.progress.take(),
             touched_ms: self.touched_ms,
-            elsewhere_ms: self.elsewhere_ms,
+            other_instance_ms: self.other_instance_ms,
             sends_heartbeats: self.sends_heartbeats,
             held: self.held.take(),
             ..Self::default()

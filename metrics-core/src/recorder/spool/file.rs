@@ -45,10 +45,10 @@ fn write_part(part: &Path, header: &Header, spilled: &[Spilled]) -> io::Result<(
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut out = BufWriter::new(options.open(part)?);
-    let mut put = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
-    put(serde_json::to_string(header))?;
+    let mut write_line = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
+    write_line(serde_json::to_string(header))?;
     // A line at a time: all lines together would double the memory of the sessions.
-    spilled.iter().try_for_each(|spilled| put(serde_json::to_string(&Line::new(spilled))))?;
+    spilled.iter().try_for_each(|spilled| write_line(serde_json::to_string(&Line::new(spilled))))?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 

@@ -73,8 +73,8 @@ impl Playhead {
         let (End::Reported(to_ms) | End::Estimated(to_ms)) = end;
         let is_estimate = matches!(end, End::Estimated(_));
         let watched = Interval::new(open.from_ms, to_ms);
-        let left_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);
-        let segment = watched.and_then(|watched| cut(watched, left_ms));
+        let remaining_ms = self.budget_ms(&open, at).saturating_sub(self.view_ms);
+        let segment = watched.and_then(|watched| cut(watched, remaining_ms));
         tally.counters.details.clamped += u32::from(segment != watched);
         self.view_ms += segment.map_or(0, |segment| u64::from(segment.len_ms()));
         tally.segments.extend(segment);

@@ -53,9 +53,9 @@ impl Playhead {
         tally.counters.details.clamped += u32::from(to_ms != reached_ms);
         let to_ms = reached_ms.unwrap_or(estimate_ms);
         let others_ms = self.view_ms.saturating_sub(segment.map_or(0, |it| it.len_ms().into()));
-        let left_ms = self.budget_ms(&open, at).saturating_sub(others_ms);
+        let remaining_ms = self.budget_ms(&open, at).saturating_sub(others_ms);
         let ended = Interval::new(open.from_ms, to_ms.min(self.last_ms()));
-        let ended = ended.and_then(|ended| cut(ended, left_ms));
+        let ended = ended.and_then(|ended| cut(ended, remaining_ms));
         self.replace(segment, ended, tally.segments);
     }
 }

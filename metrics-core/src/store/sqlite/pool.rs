@@ -15,15 +15,15 @@ use crate::store::Error;
 pub(super) struct Readers {
     idle: std::sync::Mutex<Vec<SqliteConnection>>,
     // Number of connections that stay open.
-    kept: usize,
+    idle_max: usize,
     // One permit per connection that may be lent.
     pub(super) permits: Arc<Semaphore>,
 }
 
 impl Readers {
-    pub(super) fn new(idle: Vec<SqliteConnection>, lent_max: usize) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(lent_max));
-        Arc::new(Self { kept: idle.len(), idle: idle.into(), permits })
+    pub(super) fn new(idle: Vec<SqliteConnection>, connections_max: usize) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(connections_max));
+        Arc::new(Self { idle_max: idle.len(), idle: idle.into(), permits })
     }
 
     /// Lends a connection, and opens one if every open one is lent.
@@ -65,7 +65,7 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut idle = self.home.lock();
-        if idle.len() < self.home.kept {
+        if idle.len() < self.home.idle_max {
             idle.extend(self.connection.take());
         }
     }

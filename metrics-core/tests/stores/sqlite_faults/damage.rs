@@ -50,18 +50,18 @@ impl Bytes {
         Self { path: path.to_owned(), from, before }
     }
 
-    fn put(&self, bytes: &[u8]) {
+    fn overwrite(&self, bytes: &[u8]) {
         let mut file = OpenOptions::new().write(true).open(&self.path).unwrap();
         file.seek(SeekFrom::Start(self.from)).unwrap();
         file.write_all(bytes).unwrap();
     }
 
     fn damage(&self) {
-        self.put(&vec![0xA5; self.before.len()]);
+        self.overwrite(&vec![0xA5; self.before.len()]);
     }
 
-    fn mend(&self) {
-        self.put(&self.before);
+    fn restore(&self) {
+        self.overwrite(&self.before);
     }
 }
 
@@ -92,7 +92,7 @@ async fn a_damaged_file_accepts_nothing_until_it_is_opened_again() {
     }
     assert!(snapshots.len() < 16);
     drop(snapshots);
-    root.mend();
+    root.restore();
     // The store refuses writes until it is opened again: the operator's copy would replace the file and lose them.
     assert_eq!(fault(store.commit(Arc::clone(&writes)).await), DAMAGED);
     drop(store);
@@ -164,11 +164,11 @@ async fn a_file_that_is_found_damaged_is_refused_and_left_alone() {
     let schema = Bytes::at(&path, 100, 3_900);
     schema.damage();
     expect(refusal(&path).await, "malformed");
-    schema.mend();
+    schema.restore();
     let header = Bytes::at(&path, 0, 100);
     header.damage();
     expect(refusal(&path).await, "file is not a database");
-    header.mend();
+    header.restore();
     assert_eq!(SqliteStore::open(&path).await.unwrap().count_sessions().await.unwrap(), 100);
     check_whole(&path);
 }

@@ -92,11 +92,11 @@ async fn a_file_on_a_disk_that_can_only_be_read_is_refused() {
     assert_eq!(SqliteStore::open(&path).await.unwrap().count_sessions().await.unwrap(), 10);
 }
 
-/// A store that is readable, but not writable until `mended` is set.
+/// A store that is readable, but not writable until `repaired` is set.
 #[derive(Clone, Debug)]
 struct Unwritable {
     tries: watch::Sender<u32>,
-    mended: Arc<AtomicBool>,
+    repaired: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -107,7 +107,7 @@ impl Intercept for Unwritable {
 
     fn inspect(&self, _: &[SessionWrite]) -> Result<(), Error> {
         self.tries.send_modify(|tries| *tries += 1);
-        if self.mended.load(Relaxed) {
+        if self.repaired.load(Relaxed) {
             return Ok(());
         }
         Err(Error::Unavailable { store: "SQLite", source: "the disk is full".into() })
@@ -119,7 +119,7 @@ impl Intercept for Unwritable {
 async fn a_store_that_can_be_read_but_not_written_stays_unavailable() {
     let directory = TempDir::new().unwrap();
     let (store, _path, key) = open_in(directory.path()).await;
-    let intercept = Unwritable { tries: watch::Sender::new(0), mended: Arc::default() };
+    let intercept = Unwritable { tries: watch::Sender::new(0), repaired: Arc::default() };
     let store = Intercepted { store: Arc::new(store), intercept: intercept.clone() };
     let metrics = Metrics::new(store);
     let viewing = wait_for_store(&metrics, &key, "waits").await;
@@ -129,7 +129,7 @@ async fn a_store_that_can_be_read_but_not_written_stays_unavailable() {
     let mut tries = intercept.tries.subscribe();
     tokio::time::timeout(WAIT, tries.wait_for(|tries| 4 < *tries)).await.unwrap().unwrap();
     assert_eq!(metrics.stats().unavailable_since, since);
-    intercept.mended.store(true, Relaxed);
+    intercept.repaired.store(true, Relaxed);
     viewing.submit(&PlayerEvent::play(7.0)).unwrap().durable().await.unwrap();
     assert_eq!(metrics.stats().unavailable_since, None);
 }

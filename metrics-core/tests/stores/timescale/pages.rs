@@ -62,7 +62,7 @@ fn on_page(key: &ApiKey, session: &str, page: &str) -> SessionWrite {
 }
 
 /// A page is marked `maybe_unused` when its session is deleted, although another transaction clears the mark.
-async fn check_noted(backend: Backend) {
+async fn check_marked(backend: Backend) {
     let (store, database) = empty_store(backend).await;
     // Within a transaction, `pg_stat_activity` does not change: only another connection can poll it.
     let (sql, other) = (sql(&database.url()).await, self::sql(&database.url()).await);
@@ -95,8 +95,8 @@ async fn check_noted(backend: Backend) {
 
 #[tokio::test]
 async fn a_page_whose_sessions_are_deleted_is_marked_in_spite_of_other_marks() {
-    check_noted(Timescale).await;
-    check_noted(Postgres).await;
+    check_marked(Timescale).await;
+    check_marked(Postgres).await;
 }
 
 /// Unused pages are found without locks, so that sessions on these pages can be closed meanwhile.

@@ -42,7 +42,7 @@ struct Batch {
 /// The outcome so far.
 #[derive(Default)]
 struct Report {
-    taken: u64,
+    accepted: u64,
     added: u64,
     already_there: u64,
     differing: u64,
@@ -89,7 +89,7 @@ pub(super) async fn import_sessions(
     while let Some(batch) = batches.recv().await {
         let Batch { records, refused, bytes_read } = batch.map_err(failed)?;
         report.refuse(refused);
-        report.taken += records.len() as u64;
+        report.accepted += records.len() as u64;
         if let Some(store) = store {
             let written = write(store, records, page_detail, &mut equals, &mut report).await;
             written.map_err(|err| {
@@ -224,7 +224,8 @@ impl Report {
     }
 
     fn print(&self, is_written: bool) -> Result<(), Box<dyn Error>> {
-        let Self { taken, added, already_there, differing, keys_added, refused, named, .. } = self;
+        let Self { accepted, added, already_there, differing, keys_added, refused, named, .. } =
+            self;
         for (line, err) in named {
             tracing::warn!("line {line}: {err}");
         }
@@ -240,7 +241,7 @@ impl Report {
         if is_written {
             tracing::info!("imported {added} sessions; {already_there} were there already");
         } else {
-            tracing::info!("{taken} sessions can be imported; nothing was written");
+            tracing::info!("{accepted} sessions can be imported; nothing was written");
         }
         if 0 < *keys_added {
             tracing::info!(

@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Decode every block, and compute the totals of days again.
     CheckBlocks {
         /// Whether to mend totals that are wrong.
-        mend: bool,
+        repair: bool,
     },
     /// Manage the keys.
     Keys(KeysCommand),
@@ -132,7 +132,7 @@ impl Command {
                 Self::Copy { from: named("FROM", &from)?, to }
             }
             CommandFlags::Blocks(flags) => {
-                Self::CheckBlocks { mend: matches!(flags, BlocksFlags::Rebuild) }
+                Self::CheckBlocks { repair: matches!(flags, BlocksFlags::Rebuild) }
             }
             CommandFlags::Import(ImportFlags::Sessions { file, key, dry_run }) => {
                 let file = Some(file).filter(|file| file.as_os_str() != "-");

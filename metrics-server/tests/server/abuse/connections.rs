@@ -43,11 +43,11 @@ async fn connections_without_requests_delay_health_for_a_moment_only() {
     let server = Database::new().await.serve_some(Settings::default(), CONNECTIONS).await;
     let bystander = Bystander::of(&server).await;
     let _last = server.connect().await;
-    let mut mute = Vec::new();
+    let mut silent = Vec::new();
     for _ in 0..100 {
-        mute.push(TcpStream::connect(server.address).await.unwrap());
+        silent.push(TcpStream::connect(server.address).await.unwrap());
     }
-    for stream in &mut mute {
+    for stream in &mut silent {
         // The server closes the connection at once, or at its timeout.
         assert!(!matches!(
             timeout(Duration::from_secs(10), stream.read_u8()).await,
