@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use benches::dataset::Dataset;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use metrics_core::benchmarks::{BLOCK_SESSIONS_MAX, decode, decode_columns, encode};
+use metrics_core::benchmarks::{BLOCK_SESSIONS_MAX, decode_columns, encode};
 use metrics_core::store::{Group, Groups, Row, SessionWrite};
 
 const UNTIL_MS: i64 = 1_700_000_000_000;
@@ -27,7 +27,7 @@ fn blocks(c: &mut Criterion) {
     group.bench_function("encode", |b| {
         b.iter_batched(|| rows.clone(), encode, criterion::BatchSize::LargeInput);
     });
-    group.bench_function("decode all", |b| b.iter(|| black_box(decode(&block))));
+    group.bench_function("decode all", |b| b.iter(|| black_box(block.rows())));
     for (name, groups) in [
         ("plays", &[Group::Starts, Group::Times, Group::UserAgents][..]),
         ("segments", &[Group::Starts, Group::Segments]),

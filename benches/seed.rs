@@ -155,6 +155,6 @@ async fn print_space(store_url: &StoreUrl, sessions: u64) -> Result<(), Failure>
         println!("| {name} | {bytes} | {:.1} |", bytes as f64 / sessions as f64);
     };
     space.iter().for_each(|it| print(&it.name, it.bytes));
-    report("all", space.iter().map(|it| it.bytes).sum());
+    print("all", space.iter().map(|it| it.bytes).sum());
     Ok(())
 }

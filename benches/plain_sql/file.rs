@@ -11,7 +11,7 @@ use metrics_core::response::{PlaysAt, SourceAt};
 
 use super::selection::{Grouped, Range, Sums};
 use super::viewings::Viewings;
-use super::{PLAIN_SQL_MAX, at_ms};
+use super::{PLAIN_SQL_MAX, plays_of};
 use crate::Failure;
 
 #[derive(QueryableByName)]

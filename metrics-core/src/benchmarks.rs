@@ -12,15 +12,6 @@ pub fn encode(rows: Vec<Row>) -> Block {
     Block::encode(rows)
 }
 
-/// Decodes all sessions of a block.
-///
-/// # Errors
-///
-/// [`Damaged`] if the bytes are no output of [`encode`].
-pub fn decode(block: &Block) -> Result<Vec<Row>, Damaged> {
-    block.rows()
-}
-
 /// Decodes groups of columns of a block.
 ///
 /// # Errors

@@ -208,11 +208,16 @@ impl Buckets {
 
     /// The starts in a range that may be the earliest after `from`: that of the bucket in which the range begins, and
     /// that of its first boundary from `from` on. Starts of later boundaries are later.
-    fn first_starts_ms(&self, steady: ConstantOffset, from: i64) -> impl Iterator<Item = i64> + use<> {
+    fn first_starts_ms(
+        &self,
+        steady: ConstantOffset,
+        from: i64,
+    ) -> impl Iterator<Item = i64> + use<> {
         let from = from.max(steady.start_ms);
         let begun = self.start_ms(steady.start_ms);
         let boundary = self.width.next_boundary_ms(self.zone.local_ms(from) - 1);
-        let reached = boundary.filter(|boundary| boundary - self.zone.offset_ms(from) < steady.end_ms);
+        let reached =
+            boundary.filter(|boundary| boundary - self.zone.offset_ms(from) < steady.end_ms);
         iter::once(begun).chain(reached.map(|boundary| self.zone.instant_ms(boundary)))
     }
 

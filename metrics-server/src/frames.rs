@@ -133,7 +133,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
     /// [`ReadError::Gone`] if the stream ended or failed; any other error is the client's, and
     /// [`ReadError::close_code`] says how to close.
     pub(crate) async fn next(&mut self) -> Result<Incoming<'_>, ReadError> {
-        self.integer = None;
+        self.complete = None;
         self.buffer.shrink();
         self.held = None;
         let mut late = None;
@@ -248,7 +248,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         fragments.count += 1;
         fragments._held.extend(self.held.take());
         if fin {
-            let Fragments { kind, bytes, .. } = self.integer.insert(fragments);
+            let Fragments { kind, bytes, .. } = self.complete.insert(fragments);
             return borrow(*kind, bytes);
         }
         self.fragments = Some(fragments);

@@ -140,7 +140,7 @@ impl<T: Value> Coded<T> {
             Codes::One => {}
             Codes::Bytes(codes) => out.extend_from_slice(codes),
             Codes::Words(codes) => {
-                codes.iter().for_each(|code| varint::encode(out, (*code).into()))
+                codes.iter().for_each(|code| varint::encode(out, (*code).into()));
             }
         }
     }

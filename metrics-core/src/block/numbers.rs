@@ -183,8 +183,8 @@ mod tests {
             let mut reader = Reader::new(&bytes);
             let decoded = Numbers::decode(&mut reader, numbers.len()).unwrap();
             prop_assert!(reader.is_empty());
-            prop_assert_eq!(&taken, &column);
-            let read: Vec<_> = (0..taken.len()).map(|session| taken.get(session)).collect();
+            prop_assert_eq!(&decoded, &column);
+            let read: Vec<_> = (0..decoded.len()).map(|session| decoded.get(session)).collect();
             prop_assert_eq!(read, numbers);
         }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 
 use super::draft::{close, merge};
-use super::through::{Call, Method, Through, Way};
+use super::intercepted::{Call, Intercept, Intercepted, Method};
 use crate::store::{Error, Store};
 
 /// Closes sessions without an open segment and merges blocks after three of four commits. The fourth keeps some
@@ -19,15 +19,19 @@ pub struct Closing {
 
 impl Closing {
     /// Wraps `store`.
-    pub fn over(store: impl Store) -> Through<Self> {
+    pub fn over(store: impl Store) -> Intercepted<Self> {
         let store: Arc<dyn Store> = Arc::new(store);
-        Through::by(Self { store: Arc::clone(&store), commits: Arc::default() }, store)
+        Intercepted::by(Self { store: Arc::clone(&store), commits: Arc::default() }, store)
     }
 }
 
 #[async_trait]
-impl Way for Closing {
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error> {
+impl Intercept for Closing {
+    async fn intercept<T: Send + 'static>(
+        &self,
+        method: Method,
+        call: Call<T>,
+    ) -> Result<T, Error> {
         let answer = call.await?;
         let is_commit = method == Method::Commit;
         if is_commit && !self.commits.fetch_add(1, Ordering::Relaxed).is_multiple_of(4) {

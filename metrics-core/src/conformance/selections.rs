@@ -187,7 +187,8 @@ pub async fn session_data_is_selected_by_containment(store: &dyn Store) {
         draft("none"),
         draft("empty").with_session_data(&json!({})),
         draft("one").with_session_data(&json!({"user": {"plan": "free"}, "ab": [1, 2]})),
-        draft("two").with_session_data(&json!({"user": {"plan": "paid", "since": 2020.0}, "ab": [2]})),
+        draft("two")
+            .with_session_data(&json!({"user": {"plan": "paid", "since": 2020.0}, "ab": [2]})),
         draft("like one").with_session_data(&json!({"user": {"plan": "free"}, "ab": [1, 2]})),
     ];
     fill(store, &numbered(drafts)).await;

@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn a_line_is_read() {
-        let Line { content: LineContent::Event(event), after_ms } = read("pause 12.5 @-7 +250 /60").unwrap()
+        let Line { content: LineContent::Event(event), after_ms } =
+            read("pause 12.5 @-7 +250 /60").unwrap()
         else {
             panic!("no event");
         };

@@ -96,7 +96,7 @@ impl Metrics {
     /// Whether the keys are known: the store was reached once.
     #[must_use]
     pub fn has_keys(&self) -> bool {
-        self.inner.keyring.is_known()
+        self.inner.keyring.is_loaded()
     }
 
     /// Returns a handle that waits for added and revoked keys.

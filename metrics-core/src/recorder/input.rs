@@ -67,7 +67,8 @@ impl Input {
             (Some(session), Self::Event(event, at)) => session.apply(event, *at),
             (Some(session), Self::Resume(at)) => session.resume(*at),
             (Some(session), Self::Lose(at)) => {
-                let later_ms = other_instance_ms.filter(|other_instance_ms| at.received_ms < *other_instance_ms);
+                let later_ms = other_instance_ms
+                    .filter(|other_instance_ms| at.received_ms < *other_instance_ms);
                 session.lose(later_ms.map_or(*at, Moment::received))
             }
             (Some(session), Self::Leave(at)) => session.leave(*at),

@@ -45,7 +45,8 @@ impl Recorder {
     /// Whether waiting inputs exceed the limits of number or memory.
     fn is_overloaded(&self) -> bool {
         let inputs = self.inputs.load(Ordering::Relaxed);
-        let is_overloaded = WAITING_MAX <= inputs || (0 < inputs && self.is_short_of(OVERLOADED_PART));
+        let is_overloaded =
+            WAITING_MAX <= inputs || (0 < inputs && self.is_short_of(OVERLOADED_PART));
         is_overloaded && self.check_open().is_ok()
     }
 

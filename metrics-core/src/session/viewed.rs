@@ -80,7 +80,9 @@ impl Session {
     pub(super) fn reached(&self, reach: Reach) -> Moment {
         match reach {
             Reach::Until(now) => now,
-            Reach::LastEvent => self.heard.unwrap_or(Moment::received(self.last_event_at_ms)),
+            Reach::LastEvent => {
+                self.latest_event.unwrap_or(Moment::received(self.last_event_at_ms))
+            }
         }
     }
 }

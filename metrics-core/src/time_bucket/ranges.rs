@@ -1,7 +1,7 @@
 //! The time ranges that share a bucket: scans find a bucket once per range, and not once per session.
 
 use super::Buckets;
-use super::zone::{CHANGE_MS_MAX, SEARCH_MS_MAX, ConstantOffset};
+use super::zone::{CHANGE_MS_MAX, ConstantOffset, SEARCH_MS_MAX};
 use crate::time::instant;
 
 /// A time range, `[from_ms, until_ms)` in Unix milliseconds, whose instants share a value.
@@ -70,7 +70,8 @@ impl Buckets {
 
     /// The time range around `at` with one offset of local time, which is the value.
     pub(crate) fn offset_run(&self, at: i64) -> Run {
-        let ConstantOffset { start_ms, end_ms } = self.zone.constant_offset_around(at, i64::MIN, i64::MAX);
+        let ConstantOffset { start_ms, end_ms } =
+            self.zone.constant_offset_around(at, i64::MIN, i64::MAX);
         Run { from_ms: start_ms, until_ms: end_ms, value: self.zone.offset_ms(at) }
     }
 }

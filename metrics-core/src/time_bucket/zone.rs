@@ -68,7 +68,7 @@ impl Zone {
     /// Cuts `[from, to)` where clocks change.
     ///
     /// Changes are at least a day apart, so one check per day misses none.
-    pub(super) fn steady(self, from: i64, to: i64) -> Vec<ConstantOffset> {
+    pub(super) fn constant_offsets(self, from: i64, to: i64) -> Vec<ConstantOffset> {
         let mut time_ranges = Vec::with_capacity(1);
         let mut start_ms = from;
         let mut seen = from;

@@ -45,7 +45,7 @@ async fn fill(metrics: &Metrics, key: &ApiKey, first: usize) -> usize {
 async fn waiting_events_are_bounded_in_bytes_and_all_are_written() {
     let (site, budget) = (Site::new(), Budget::new(BUDGET));
     let store = Faults::default().over(Arc::new(site.store().await));
-    let failures = store.way.failures();
+    let failures = store.intercept.failures();
     let metrics = server(&site, store, &budget);
     let key = metrics.create_key().await.unwrap();
     assert!(metrics.accepts_key(&key).await.unwrap());

@@ -49,7 +49,7 @@ impl Site {
     /// A server, and the percentage of its store's calls that fail.
     pub(crate) async fn faulty_server(&self) -> (Metrics, Arc<AtomicUsize>) {
         let store = Faults::default().over(Arc::new(self.store().await));
-        let failures = store.way.failures();
+        let failures = store.intercept.failures();
         (self.server_over(store), failures)
     }
 

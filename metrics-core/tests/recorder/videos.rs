@@ -128,7 +128,7 @@ async fn a_video_that_was_deleted_is_new_again() {
 async fn a_store_that_fails_admits_no_more_and_no_less() {
     let site = Site::new();
     let store = Faults::default().over(Arc::new(site.store().await));
-    let failures = store.way.failures();
+    let failures = store.intercept.failures();
     let metrics = Metrics::builder(Arc::new(store)).videos_max(VIDEOS_MAX).start();
     let key = metrics.create_key().await.unwrap();
     failures.store(50, std::sync::atomic::Ordering::Relaxed);

@@ -14,7 +14,7 @@ use metrics_core::time_bucket::Span;
 use metrics_core::upkeep;
 use metrics_core::{Join, Metrics, PlayerEvent, Video, Viewing};
 use metrics_testing::{
-    Backend, Call, Intercept, Intercepted, Method, WallClock, elsewhere, on_every_store,
+    Backend, Call, Intercept, Intercepted, Method, WallClock, on_every_store, on_own_runtime,
 };
 use tokio::time::{advance, sleep};
 
@@ -64,7 +64,7 @@ const COMPUTATIONS_MAX: u32 = 32;
 async fn run_due_tasks() {
     for _ in 0..COMPUTATIONS_MAX {
         sleep(Duration::from_secs(1) / COMPUTATIONS_MAX).await;
-        elsewhere(async { compute(|| ()).await.unwrap() }).await;
+        on_own_runtime(async { compute(|| ()).await.unwrap() }).await;
     }
 }
 

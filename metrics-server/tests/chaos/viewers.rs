@@ -125,7 +125,7 @@ impl Viewer {
             // A network failure loses the messages in transit. Without timestamps, a server that has not read them yet
             // could not order them before those of the next connection.
             3 if retry_policy != RetryPolicy::Plain || !page.has_unanswered() => {
-                page.drop_connection()
+                page.drop_connection();
             }
             _ => {}
         }

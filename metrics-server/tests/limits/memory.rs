@@ -169,7 +169,7 @@ async fn a_client_without_memory_is_refused_and_comes_back() {
     client.join("session:before", "before").await;
     client.play("session:before", 0.0).await;
 
-    let others = memory.charge(memory.left());
+    let others = memory.charge(memory.remaining());
     let join = json!({ "key": server.key, "identifier": "late" });
     let refused = client.call("session:late", "phx_join", &join).await;
     assert_eq!(refused, "no memory is left for another session; try again later");

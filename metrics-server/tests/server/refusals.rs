@@ -346,7 +346,7 @@ async fn long_polling(seen: &mut Reached) {
     let deep = format!("[null,\"1\",\"phoenix\",\"heartbeat\",{deep}]");
     let reported = poller.post(deep).await;
     seen.note("too_deep", "long polling", &reported);
-    let others = server.metrics.memory().charge(server.metrics.memory().left());
+    let others = server.metrics.memory().charge(server.metrics.memory().remaining());
     seen.polled("out_of_memory", &Poller::try_open(&server, "vsn=2.0.0", &[]).await);
     drop(others);
 }
@@ -359,7 +359,7 @@ async fn a_full_server(seen: &mut Reached) {
     let server = TestServer::new().await;
     let memory = server.metrics.memory().clone();
     let mut client = server.connect().await;
-    let others = memory.charge(memory.left());
+    let others = memory.charge(memory.remaining());
     let join = json!({ "key": server.key, "identifier": "late" });
     seen.channel("out_of_memory", &mut client, ("session:late", "phx_join"), join).await;
     let batch = json!({ "events": [event(&server, "late", &json!({}))] });
@@ -370,7 +370,7 @@ async fn a_full_server(seen: &mut Reached) {
 async fn an_unavailable_store(seen: &mut Reached) {
     let database = Database::new().await;
     let store = Faults::default().over(database.open().await);
-    let failures = store.way.failures();
+    let failures = store.intercept.failures();
     let server = database.serve_over(Arc::new(store), Settings::default(), 1_000).await;
     let key = ApiKey::new(&server.key).unwrap();
     assert!(server.metrics.accepts_key(&key).await.unwrap());

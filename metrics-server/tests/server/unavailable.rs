@@ -24,7 +24,7 @@ const LONG: Duration = Duration::from_secs(45);
 async fn server(settings: Settings) -> (TestServer, Arc<AtomicUsize>) {
     let database = Database::new().await;
     let store = Faults::default().over(database.open().await);
-    let failures = store.way.failures();
+    let failures = store.intercept.failures();
     let server = database.serve_over(Arc::new(store), settings, 1_000).await;
     assert!(server.metrics.accepts_key(&ApiKey::new(&server.key).unwrap()).await.unwrap());
     (server, failures)

@@ -85,7 +85,8 @@ impl EntryState {
             playing = if 0 < confirmed { past.playing_written } else { past.playing };
         }
         self.base = Base::Known { version, counted, playing: false };
-        self.other_instance_ms = self.other_instance_ms.max(session.as_deref().and_then(Session::lost_at_ms));
+        self.other_instance_ms =
+            self.other_instance_ms.max(session.as_deref().and_then(Session::lost_at_ms));
         (self.session, self.writers) = (session, writers);
         self.folded = 0;
         if playing && let Some(back) = self.watching_on() {

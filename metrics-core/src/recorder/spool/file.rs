@@ -48,7 +48,9 @@ fn write_part(part: &Path, header: &Header, spilled: &[Spilled]) -> io::Result<(
     let mut write_line = |line: serde_json::Result<String>| writeln!(out, "{}", line?);
     write_line(serde_json::to_string(header))?;
     // A line at a time: all lines together would double the memory of the sessions.
-    spilled.iter().try_for_each(|spilled| write_line(serde_json::to_string(&Line::new(spilled))))?;
+    spilled
+        .iter()
+        .try_for_each(|spilled| write_line(serde_json::to_string(&Line::new(spilled))))?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 

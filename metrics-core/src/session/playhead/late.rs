@@ -1,7 +1,7 @@
 //! Events that arrive too late for their position in the order: from before the open segment.
 
 use super::close::cut;
-use super::{Mark, Playhead, State, Tally, What};
+use super::{Mark, MarkKind, Playhead, State, Tally};
 use crate::interval::Interval;
 use crate::session::Moment;
 use crate::session::open::Open;
@@ -26,8 +26,8 @@ impl Playhead {
     /// Handles a mark that arrives too late for its position in the order. A late play still counts: the next late mark
     /// or the open segment closed it.
     pub(super) fn step_late(&mut self, mark: &Mark, until: Moment, tally: &mut Tally<'_>) {
-        match mark.what {
-            What::Play { from_ms, .. } => {
+        match mark.kind {
+            MarkKind::Play { from_ms, .. } => {
                 self.close_late(None, mark.at, tally);
                 let open = Open::new(from_ms, mark.at, self.rate_milli);
                 let late = Self { state: State::Playing(open), stalled: None, ..self.clone() };
@@ -38,7 +38,7 @@ impl Playhead {
                 self.replace(None, segment, tally.segments);
                 self.late = Some(Box::new(Late { until, open: Some((open, segment)) }));
             }
-            What::Pause { to_ms } => self.close_late(Some(to_ms), mark.at, tally),
+            MarkKind::Pause { to_ms } => self.close_late(Some(to_ms), mark.at, tally),
             _ => {}
         }
     }

@@ -100,7 +100,7 @@ fn number(expr: &Expr) -> Option<i128> {
             number(&unary.expr)?.checked_neg()
         }
         Expr::Binary(binary) => {
-            let (left, right) = (number(&binary.remaining)?, number(&binary.right)?);
+            let (left, right) = (number(&binary.left)?, number(&binary.right)?);
             match binary.op {
                 BinOp::Add(_) => left.checked_add(right),
                 BinOp::Sub(_) => left.checked_sub(right),

@@ -81,12 +81,12 @@ impl Intercept for FailsAfter {
 /// Takes too long to read totals, the first times.
 #[derive(Clone, Debug)]
 pub(crate) struct TooLong {
-    left: Arc<AtomicUsize>,
+    remaining: Arc<AtomicUsize>,
 }
 
 impl TooLong {
     pub(crate) fn first(times: usize) -> Self {
-        Self { left: Arc::new(AtomicUsize::new(times)) }
+        Self { remaining: Arc::new(AtomicUsize::new(times)) }
     }
 }
 
@@ -97,7 +97,7 @@ impl Intercept for TooLong {
         method: Method,
         call: Call<T>,
     ) -> Result<T, Error> {
-        let one_less = |left: usize| left.checked_sub(1);
+        let one_less = |remaining: usize| remaining.checked_sub(1);
         if method == Method::Totals
             && self.remaining.fetch_update(Relaxed, Relaxed, one_less).is_ok()
         {

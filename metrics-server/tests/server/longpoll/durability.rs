@@ -29,7 +29,7 @@ async fn an_event_is_acknowledged_once_it_is_durable() {
 async fn faulty() -> (TestServer, Arc<AtomicUsize>) {
     let database = Database::new().await;
     let store = Faults::default().over(database.open().await);
-    let failures = store.way.failures();
+    let failures = store.intercept.failures();
     (database.serve_over(Arc::new(store), Settings::default(), 1_000).await, failures)
 }
 

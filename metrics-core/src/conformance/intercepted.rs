@@ -56,9 +56,10 @@ pub enum Method {
 ///
 /// A snapshot keeps a clone, which intercepts in the same way.
 #[async_trait]
-pub trait Way: Clone + fmt::Debug + Send + Sync + 'static {
+pub trait Intercept: Clone + fmt::Debug + Send + Sync + 'static {
     /// Executes a call.
-    async fn go<T: Send + 'static>(&self, method: Method, call: Call<T>) -> Result<T, Error>;
+    async fn intercept<T: Send + 'static>(&self, method: Method, call: Call<T>)
+    -> Result<T, Error>;
 
     /// Inspects a batch before it is written, and may reject it.
     ///
@@ -90,61 +91,61 @@ pub trait Way: Clone + fmt::Debug + Send + Sync + 'static {
 ///
 /// It does not subscribe to changes of the keys: a subscription would be a call that lasts as long as nothing changes.
 #[derive(Debug)]
-pub struct Through<W> {
+pub struct Intercepted<W> {
     /// The store.
     pub store: Arc<dyn Store>,
     /// The interceptor.
-    pub way: W,
+    pub intercept: W,
 }
 
-impl<W: Way> Through<W> {
-    /// Intercepts the calls of `store` by `way`.
+impl<W: Intercept> Intercepted<W> {
+    /// Intercepts the calls of `store` by `intercept`.
     #[must_use]
-    pub fn by(way: W, store: Arc<dyn Store>) -> Self {
-        Self { store, way }
+    pub fn by(intercept: W, store: Arc<dyn Store>) -> Self {
+        Self { store, intercept }
     }
 
     // A call owns its arguments: it may go on after its caller was dropped.
-    async fn go<T, F>(&self, method: Method, call: impl FnOnce(Arc<dyn Store>) -> F) -> Answer<T>
+    async fn call<T, F>(&self, method: Method, call: impl FnOnce(Arc<dyn Store>) -> F) -> Answer<T>
     where
         T: Send + 'static,
         F: Future<Output = Answer<T>> + Send + 'static,
     {
         let call = Box::pin(call(Arc::clone(&self.store)));
-        self.way.go(method, call).await
+        self.intercept.intercept(method, call).await
     }
 }
 
 type Answer<T> = Result<T, Error>;
 
 #[async_trait]
-impl<W: Way> Store for Through<W> {
+impl<W: Intercept> Store for Intercepted<W> {
     async fn keys(&self) -> Answer<Vec<KeyRecord>> {
-        self.go(Method::Keys, |store| async move { store.keys().await }).await
+        self.call(Method::Keys, |store| async move { store.keys().await }).await
     }
 
     async fn add_key(&self, record: &KeyRecord) -> Answer<bool> {
         let record = record.clone();
-        self.go(Method::Other, |store| async move { store.add_key(&record).await }).await
+        self.call(Method::Other, |store| async move { store.add_key(&record).await }).await
     }
 
     async fn change_key(&self, key: &ApiKey, change: &KeyChange) -> Answer<bool> {
         let (key, change) = (key.clone(), change.clone());
-        self.go(Method::Other, |store| async move { store.change_key(&key, &change).await }).await
+        self.call(Method::Other, |store| async move { store.change_key(&key, &change).await }).await
     }
 
     async fn create_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
         let key = key.clone();
-        self.go(Method::Other, |store| async move { store.create_key(&key, now).await }).await
+        self.call(Method::Other, |store| async move { store.create_key(&key, now).await }).await
     }
 
     async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
         let key = key.clone();
-        self.go(Method::Other, |store| async move { store.revoke_key(&key, now).await }).await
+        self.call(Method::Other, |store| async move { store.revoke_key(&key, now).await }).await
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {
-        if self.way.has_stable_keys() && 0 < seen {
+        if self.intercept.has_stable_keys() && 0 < seen {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(KEYS_POLL).await;
@@ -152,55 +153,56 @@ impl<W: Way> Store for Through<W> {
     }
 
     async fn heartbeat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {
-        self.go(Method::Heartbeat, |store| async move { store.heartbeat(instance, now).await })
+        self.call(Method::Heartbeat, |store| async move { store.heartbeat(instance, now).await })
             .await
     }
 
     async fn known_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<KnownVideo>> {
         let videos = videos.to_vec();
-        self.go(Method::Load, |store| async move { store.known_videos(&videos).await }).await
+        self.call(Method::Load, |store| async move { store.known_videos(&videos).await }).await
     }
 
     async fn count_videos(&self, keys: &[ApiKey]) -> Answer<Vec<u64>> {
         let keys = keys.to_vec();
-        self.go(Method::Load, |store| async move { store.count_videos(&keys).await }).await
+        self.call(Method::Load, |store| async move { store.count_videos(&keys).await }).await
     }
 
     async fn add_videos(&self, videos: &[(ApiKey, Video)]) -> Answer<Vec<(KeyId, VideoId)>> {
         let videos = videos.to_vec();
-        self.go(Method::Other, |store| async move { store.add_videos(&videos).await }).await
+        self.call(Method::Other, |store| async move { store.add_videos(&videos).await }).await
     }
 
     async fn load(&self, ids: &[SessionId]) -> Answer<Vec<Option<Found>>> {
         let ids = ids.to_vec();
-        self.go(Method::Load, |store| async move { store.load(&ids).await }).await
+        self.call(Method::Load, |store| async move { store.load(&ids).await }).await
     }
 
     async fn commit(&self, writes: Arc<[SessionWrite]>) -> Answer<Vec<Outcome>> {
-        self.way.inspect(&writes)?;
-        self.go(Method::Commit, |store| async move { store.commit(writes).await }).await
+        self.intercept.inspect(&writes)?;
+        self.call(Method::Commit, |store| async move { store.commit(writes).await }).await
     }
 
     async fn quiet(&self, quiet_since: DateTime<Utc>, limit: u32) -> Answer<Vec<OpenSession>> {
-        self.go(Method::Upkeep, |store| async move { store.quiet(quiet_since, limit).await }).await
+        self.call(Method::Upkeep, |store| async move { store.quiet(quiet_since, limit).await })
+            .await
     }
 
     async fn rewrite(&self, rewrite: Rewrite) -> Answer<Outcome> {
-        self.way.inspect_import(&rewrite.import)?;
-        self.go(Method::Upkeep, |store| async move { store.rewrite(rewrite).await }).await
+        self.intercept.inspect_import(&rewrite.import)?;
+        self.call(Method::Upkeep, |store| async move { store.rewrite(rewrite).await }).await
     }
 
     async fn finalize(&self, silent_since: DateTime<Utc>, limit: u32) -> Answer<u64> {
-        self.go(Method::Upkeep, |store| async move { store.finalize(silent_since, limit).await })
+        self.call(Method::Upkeep, |store| async move { store.finalize(silent_since, limit).await })
             .await
     }
 
     async fn delete_unused(&self, limit: u32) -> Answer<Unused> {
-        self.go(Method::Upkeep, |store| async move { store.delete_unused(limit).await }).await
+        self.call(Method::Upkeep, |store| async move { store.delete_unused(limit).await }).await
     }
 
     async fn retention_clock(&self) -> Answer<Option<DateTime<Utc>>> {
-        self.go(Method::Upkeep, |store| async move { store.retention_clock().await }).await
+        self.call(Method::Upkeep, |store| async move { store.retention_clock().await }).await
     }
 
     async fn set_retention_clock(
@@ -210,17 +212,20 @@ impl<W: Way> Store for Through<W> {
     ) -> Answer<Outcome> {
         let set =
             |store: Arc<dyn Store>| async move { store.set_retention_clock(expected, at).await };
-        self.go(Method::Upkeep, set).await
+        self.call(Method::Upkeep, set).await
     }
 
     async fn snapshot(&self) -> Answer<Box<dyn Snapshot>> {
         let opened =
-            self.go(Method::Snapshot, |store| async move { store.snapshot().await }).await?;
-        Ok(Box::new(View { snapshot: Arc::new(Mutex::new(opened)), way: self.way.clone() }))
+            self.call(Method::Snapshot, |store| async move { store.snapshot().await }).await?;
+        Ok(Box::new(View {
+            snapshot: Arc::new(Mutex::new(opened)),
+            intercept: self.intercept.clone(),
+        }))
     }
 
     async fn count_sessions(&self) -> Answer<u64> {
-        self.go(Method::Other, |store| async move { store.count_sessions().await }).await
+        self.call(Method::Other, |store| async move { store.count_sessions().await }).await
     }
 
     fn is_damaged(&self) -> bool {
@@ -228,14 +233,14 @@ impl<W: Way> Store for Through<W> {
     }
 
     async fn check(&self) -> Answer<()> {
-        self.go(Method::Check, |store| async move { store.check().await }).await
+        self.call(Method::Check, |store| async move { store.check().await }).await
     }
 }
 
 /// A snapshot with an interceptor.
 struct View<W> {
     snapshot: Arc<Mutex<Box<dyn Snapshot>>>,
-    way: W,
+    intercept: W,
 }
 
 /// Makes a call of a snapshot, with copies of some arguments.
@@ -243,12 +248,12 @@ macro_rules! view {
     ($self:ident, $of:ident, $method:ident($($argument:expr),*)) => {{
         let snapshot = Arc::clone(&$self.snapshot);
         let call = async move { snapshot.lock().await.$method($($argument),*).await };
-        $self.way.go(Method::$of, Box::pin(call)).await
+        $self.intercept.intercept(Method::$of, Box::pin(call)).await
     }};
 }
 
 #[async_trait]
-impl<W: Way> Snapshot for View<W> {
+impl<W: Intercept> Snapshot for View<W> {
     async fn videos(
         &mut self,
         scope: &VideoScope,
