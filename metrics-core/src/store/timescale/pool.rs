@@ -1,4 +1,4 @@
-//! Lanes: a pool of connections for each purpose, so that recording does not wait for reports.
+//! A pool of connections for each purpose, so that recording does not wait for reports.
 
 use std::time::{Duration, Instant};
 
