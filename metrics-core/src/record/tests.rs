@@ -99,7 +99,7 @@ fn values_that_do_not_fit_are_refused() {
     check_refused(json!({"started_at": null}), "`started_at` is missing");
     check_refused(
         json!({"started_at": 1_709_208_000}),
-        "`started_at` is 1709208000, expected a time",
+        "`started_at` is 1709208000, expected an RFC 3339 time",
     );
     check_refused(json!({"started_at": "2024-02-29"}), "an RFC 3339 time");
     check_refused(json!({"started_at": "1969-12-31T23:59:59Z"}), "from 1970-01-01T00:00:00Z");

@@ -169,10 +169,10 @@ pub(crate) enum CommandFlags {
     /// Verify or rebuild the blocks and totals that reports read; servers may run meanwhile
     #[command(subcommand)]
     Blocks(BlocksFlags),
-    /// List, create, change, revoke and restore API keys; running servers apply it within a second
+    /// List, create, change, revoke and restore API keys; running servers follow within a second
     #[command(subcommand)]
     Keys(KeysFlags),
-    /// Erase sessions, and videos and pages without other sessions; each flag narrows the selection
+    /// Erase sessions, and videos and pages without others; each flag narrows the selection
     Erase(Box<EraseFlags>),
     /// Delete all sessions older than --retention now, by the clock alone
     Delete(SureFlags),
