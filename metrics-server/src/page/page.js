@@ -9,7 +9,7 @@ const IDLE_MS = 10_000; // Between requests while nothing plays here.
 const LIVE_MS = 1_500; // While a video plays, and LIVE_AFTER_MS longer.
 const LIVE_AFTER_MS = 10_000;
 const STORED_MS = 300; // Time for events to become durable.
-const TROUBLE_MS = 5_000; // Between requests after an error.
+const ERROR_MS = 5_000; // Between requests after an error.
 const SLOW = 3; // The minimum pause, in multiples of the response time: spares a slow server.
 const SOURCES_MAX = 6;
 const LIVE_SECONDS = 1; // Between heartbeats of the script.
@@ -51,23 +51,23 @@ function choice() {
 // Keeps the choice in the URL's fragment, which no server receives.
 function remember() {
   const { identifier, key, last } = choice();
-  const stored = new URLSearchParams({ video: identifier ?? '', last, ...(key === measuredKey ? {} : { key }) });
-  history.replaceState(null, '', `#${stored}`);
+  const saved = new URLSearchParams({ video: identifier ?? '', last, ...(key === measuredKey ? {} : { key }) });
+  history.replaceState(null, '', `#${saved}`);
 }
 
 function recall() {
   form.elements.key.value = measuredKey;
-  const stored = new URLSearchParams(location.hash.slice(1));
+  const saved = new URLSearchParams(location.hash.slice(1));
   const check = (name, value) => {
     const option = form.querySelector(`[name=${name}][value="${CSS.escape(value)}"]`);
     if (option) option.checked = true;
     return Boolean(option);
   };
-  if (stored.has('last')) check('last', stored.get('last'));
-  if (stored.has('key')) form.elements.key.value = stored.get('key');
-  if (stored.has('video') && !check('video', stored.get('video'))) {
+  if (saved.has('last')) check('last', saved.get('last'));
+  if (saved.has('key')) form.elements.key.value = saved.get('key');
+  if (saved.has('video') && !check('video', saved.get('video'))) {
     check('video', '');
-    form.elements.identifier.value = stored.get('video');
+    form.elements.identifier.value = saved.get('video');
   }
 }
 
@@ -106,7 +106,7 @@ async function request() {
   // A hidden page sends requests once it is shown.
   if (document.hidden) return;
   const chosen = choice();
-  if (!chosen.identifier && !chosen.key) return showMessage('Name a video, or a key for all of its videos.');
+  if (!chosen.identifier && !chosen.key) return explain('Enter a video or a key.');
   asking.abort();
   asking = new AbortController();
   const { signal } = asking;
@@ -120,18 +120,18 @@ async function request() {
   };
   const ended = await Promise.allSettled(Object.entries(REPORTS).map(askOne));
   if (signal.aborted) return;
-  const problem = ended.find(({ status }) => status === 'rejected');
-  showMessage(problem?.reason.message ?? '');
+  const error = ended.find(({ status }) => status === 'rejected');
+  explain(error?.reason.message ?? '');
   announce();
   const isLive = player.isPlaying || performance.now() < liveUntil;
-  const pause = problem ? TROUBLE_MS : isLive ? LIVE_MS : IDLE_MS;
+  const pause = error ? ERROR_MS : isLive ? LIVE_MS : IDLE_MS;
   askIn(Math.max(pause, (performance.now() - start) * SLOW));
 }
 
-function showMessage(problem) {
-  const place = element('trouble');
-  if (place.textContent !== problem) place.textContent = problem;
-  place.hidden = !problem;
+function explain(error) {
+  const place = element('error');
+  if (place.textContent !== error) place.textContent = error;
+  place.hidden = !error;
 }
 
 // Once per choice: a screen reader should not read out every play.

@@ -19,7 +19,7 @@ export class Player {
     const scrub = element('scrub');
     scrub.addEventListener('input', () => {
       this.#isDragged = true;
-      this.#showPosition(Number(scrub.value));
+      this.#show(Number(scrub.value));
     });
     // Once, on release: each position on the way would count as a segment.
     scrub.addEventListener('change', () => {
@@ -102,12 +102,12 @@ export class Player {
     scrub.max = length;
     if (!this.#isDragged) {
       scrub.value = currentTime;
-      this.#showPosition(currentTime);
+      this.#show(currentTime);
     }
     this.#drawPlayed(length);
   }
 
-  #showPosition(position) {
+  #show(position) {
     element('position').textContent = clock(position);
     element('scrub').setAttribute('aria-valuetext', `${clock(position)} of ${clock(this.#video.duration || 0)}`);
     this.onChange('moved', position);

@@ -80,8 +80,8 @@ async function post(report, body, signal) {
     if (signal.aborted) throw error;
     throw new Error('The server does not answer.');
   });
-  if (response.status === 401) throw new Error('Authentication required: reload the page to enter user and password.');
+  if (response.status === 401) throw new Error('Authentication required: reload the page.');
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(`The server answered: ${answer.error ?? response.status}.`, { cause: answer.code });
+  if (!response.ok) throw new Error(`Server: ${answer.error ?? response.status}.`, { cause: answer.code });
   return answer;
 }

@@ -135,7 +135,7 @@ class Link {
   end() {
     this.ended = true;
     this.close();
-    clearTimeout(this.aliveTimer);
+    clearTimeout(this.alive);
     this.sessions.clear();
   }
 
@@ -147,7 +147,7 @@ class Link {
       if (this.open) this.report(session);
       if (session.over && !session.events.length) this.sessions.delete(session);
     }
-    this.keepAlive();
+    this.ping();
     if (this.open || !this.isNeeded()) return;
     if (!this.socket && !this.retry && !this.blocked) this.connect();
     if (this.failures >= (this.worked ? 2 : 1)) this.post();
@@ -158,13 +158,13 @@ class Link {
   }
 
   // Without a websocket, playing sessions send signs of life, also while they wait for data.
-  keepAlive() {
-    clearTimeout(this.aliveTimer);
+  ping() {
+    clearTimeout(this.alive);
     const sentAt = [...this.sessions].filter((session) => session.playing).map((session) => session.sentAt);
     if (this.open || !sentAt.length) return;
-    this.aliveTimer = setTimeout(() => {
+    this.alive = setTimeout(() => {
       this.check();
-      this.keepAlive();
+      this.ping();
     }, Math.max(Math.min(...sentAt) + ALIVE_MS - performance.now(), COLLECT_MS));
   }
 
@@ -445,7 +445,7 @@ class Monitor {
     this.session.playing = this.playing = true;
     this.from = this.at = from;
     this.observed = performance.now();
-    this.reportRate(this.intent && this.intent - 1);
+    this.setRate(this.intent && this.intent - 1);
     this.report('play', { from, timestamp: this.intent });
     this.intent = 0;
   }
@@ -481,7 +481,7 @@ class Monitor {
   }
 
   // Reports a changed rate. Players of live streams vary it slightly, and some set 0 while they wait.
-  reportRate(timestamp) {
+  setRate(timestamp) {
     const { playbackRate } = this.media;
     const rate = playbackRate < 0.25 ? playbackRate : Math.round(playbackRate * 4) / 4;
     if (!this.session || !(rate > 0) || rate === this.session.rate) return;
@@ -573,7 +573,7 @@ class Monitor {
 
   onratechange() {
     this.observe();
-    this.reportRate();
+    this.setRate();
   }
 
   onerror({ target }) {
@@ -629,11 +629,11 @@ const start = (address, tag) => {
   const monitors = new Map();
   const chosen = new WeakSet();
   let link = null;
-  let isDisabled = false;
+  let isOff = false;
 
   const disable = (code) => {
-    if (isDisabled) return;
-    isDisabled = true;
+    if (isOff) return;
+    isOff = true;
     observer.disconnect();
     link?.end();
     monitors.forEach((monitor) => monitor.stop());
@@ -646,8 +646,8 @@ const start = (address, tag) => {
     const used = key ?? given ?? new URL(address).searchParams.get('key')?.replaceAll(' ', '+');
     if (!link && !used) disable('missing_key');
     const base = new URL('.', new URL(server ?? address, location.href));
-    if (!isDisabled) link ??= new Link(base, used, disable, live);
-    return !isDisabled;
+    if (!isOff) link ??= new Link(base, used, disable, live);
+    return !isOff;
   };
 
   const add = (media, options, isFound) => {
@@ -672,7 +672,7 @@ const start = (address, tag) => {
   };
 
   const watch = (root) => {
-    if (isDisabled) return;
+    if (isOff) return;
     observer.observe(root, { childList: true, subtree: true });
     root.querySelectorAll('*').forEach(find);
   };
