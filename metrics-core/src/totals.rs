@@ -176,7 +176,7 @@ impl StoredTotals {
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if the bytes are no output of [`DayTotals::encode`].
+    /// [`Damaged`] if the bytes are not those of encoded totals.
     pub fn plays(&self, first: u8) -> Result<PlayTotals, Damaged> {
         // Decodes straight from the bytes: a year has a hundred thousand numbers.
         let mut reader = reader(&self.sums)?;

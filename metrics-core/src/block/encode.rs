@@ -73,7 +73,7 @@ impl Block {
     ///
     /// # Errors
     ///
-    /// [`Damaged`] if the bytes are nothing that [`encode`](Self::encode) wrote.
+    /// [`Damaged`] if the bytes are not those of an encoded block.
     pub fn rows(&self) -> Result<Vec<Row>, Damaged> {
         let columns = self.columns(Groups::ALL)?;
         Ok((0..columns.sessions).map(|session| columns.row(session)).collect())

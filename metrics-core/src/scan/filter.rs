@@ -28,7 +28,7 @@ pub(crate) struct SessionFilter {
 
 impl SessionFilter {
     /// Creates a filter of the sessions of a selection and a period, with a minimum view time. The filter of the
-    /// selection must be [checked](Filter::check).
+    /// selection must be [checked](crate::query::Filter::check).
     #[must_use]
     pub(crate) fn new(selection: &Selection, period: Period, minimum: Minimum) -> Self {
         let mut conditions = selected(selection);

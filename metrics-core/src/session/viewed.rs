@@ -21,7 +21,7 @@ pub struct Viewed {
 }
 
 impl Viewed {
-    /// The view time in milliseconds: the segments and [scrubbing](Details::scrubbed_ms).
+    /// The view time in milliseconds: the segments and [scrubbing](super::Details::scrubbed_ms).
     #[must_use]
     pub fn view_ms(&self) -> u64 {
         self.segments.len_ms() + self.counters.details.scrubbed_ms

@@ -88,7 +88,7 @@ impl Proxy {
         self.plan.storms.send_modify(|storms| *storms += 1);
     }
 
-    /// Breaks all connections, and refuses every later one until [`calm`](Self::calm), like an unreachable server.
+    /// Breaks all connections, and refuses every later one until [`stop_cutting`](Self::stop_cutting), like an unreachable server.
     pub fn refuse(&self) {
         self.plan.refusing.store(true, Ordering::SeqCst);
         self.plan.storms.send_modify(|storms| *storms += 1);

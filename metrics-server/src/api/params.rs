@@ -296,7 +296,7 @@ impl Params {
             Some(query) => read_query(query)?,
             None if self.values.contains_key("identifier") => Selection::default(),
             None => {
-                let expected = "or `query` is required: select the videos of the report";
+                let expected = "or `query` is required: name the videos of the report";
                 return Err(Error::missing("identifier", expected));
             }
         };

@@ -26,8 +26,8 @@ suite.test('a picture in a picture is no fullscreen', async (scene) => {
       ['inline', 'webkitendfullscreen'],
     ]) {
       fake.element.webkitPresentationMode = mode;
-      fake.say(type);
-      fake.say(type);
+      fake.dispatch(type);
+      fake.dispatch(type);
     }
     fake.pause();
   });

@@ -263,7 +263,7 @@ async fn a_start_on_an_unusable_file_logs_the_reason_in_a_line_and_changes_nothi
     fs::write(&file, &whole).unwrap();
     disk.fill();
     let line = refusal(disk.path()).await;
-    assert!(line.contains("room on its disk"), "{line}");
+    assert!(line.contains("free space of its disk"), "{line}");
     disk.empty();
     disk.set_read_only(true);
     let line = refusal(disk.path()).await;

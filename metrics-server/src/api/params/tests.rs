@@ -74,7 +74,7 @@ fn a_body_is_an_object() {
 
 #[test]
 fn a_selection_is_needed() {
-    let needed = "`identifier` or `query` is required: select the videos of the report";
+    let needed = "`identifier` or `query` is required: name the videos of the report";
     assert_eq!(error_text(parse(&json!({})).selection()), needed);
     assert_eq!(error_text(parse(&json!({"identifier": null, "query": null})).selection()), needed);
 }
