@@ -213,7 +213,7 @@ async fn events_wait_while_the_disk_fails_and_are_stored_when_it_works() {
     waiting.check_stored(&server).await;
     let (status, log) = server.stop().await;
     assert!(status.success(), "{status}\n{log}");
-    expect_once(&log, "disk I/O error: check the free space of its disk");
+    expect_once(&log, "disk I/O error: make room on its disk");
     expect_once(&log, "the store is available again");
 }
 
@@ -263,7 +263,7 @@ async fn a_start_on_an_unusable_file_logs_the_reason_in_a_line_and_changes_nothi
     fs::write(&file, &whole).unwrap();
     disk.fill();
     let line = refusal(disk.path()).await;
-    assert!(line.contains("free space of its disk"), "{line}");
+    assert!(line.contains("room on its disk"), "{line}");
     disk.empty();
     disk.set_read_only(true);
     let line = refusal(disk.path()).await;

@@ -14,7 +14,7 @@ pub(super) const STORE: &str = "SQLite";
 const DAMAGED: &str = "the file is damaged: stop all servers on it, which spill their waiting sessions, restore a \
                        backup, and start again";
 
-const DISK: &str = "check the free space of its disk, and the system's log for errors of the disk";
+const DISK: &str = "make room on its disk, or look for errors of the disk in the system's log";
 
 const LOCKED: &str = "another process holds a lock on the file";
 
