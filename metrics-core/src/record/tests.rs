@@ -110,7 +110,7 @@ fn values_that_do_not_fit_are_refused() {
     check_refused(json!({"identifier": "x".repeat(1_025)}), "at most 1024 bytes");
     check_refused(json!({"metadata": []}), "`metadata` is [], expected an object");
     check_refused(json!({"session_data": {"a": "\0"}}), "without U+0000");
-    check_refused(json!({"source": "/path"}), "`source` is \"/path\", expected the address");
+    check_refused(json!({"source": "/path"}), "`source` is \"/path\", expected the URL of a page");
     check_refused(json!({"browser": "Netscape"}), "expected one of \"brave\", \"chrome\"");
     check_refused(json!({"duration": 0}), "leave out a duration that is unknown");
     check_refused(json!({"duration": 604_801}), "seconds from 0.001 to 604800");
