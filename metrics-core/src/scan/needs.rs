@@ -15,9 +15,13 @@ pub(super) struct Needs {
     pub(super) plays_only: bool,
     /// Whether any metric is over plays.
     pub(super) plays: bool,
+    /// Whether any metric reads the durations of plays.
     pub(super) durations: bool,
+    /// Whether any metric reads the view time of all sessions, plays or not.
     pub(super) view_of_sessions: bool,
+    /// Whether any metric reads startup times, rebuffering or failures.
     pub(super) quality: bool,
+    /// Whether any metric is a percentile, which needs all startup times.
     pub(super) percentiles: bool,
 }
 
