@@ -272,7 +272,7 @@ fn check_values(
     Ok(())
 }
 
-/// Fails if no session can have the value.
+/// Fails if no session can have the value. Dimensions that are not listed may have any value.
 fn check_value(dimension: &Dimension, value: &str) -> Result<(), QueryError> {
     let known = |names: &mut dyn Iterator<Item = &'static str>| {
         let names: Vec<_> = names.collect();

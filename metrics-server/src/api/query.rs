@@ -146,7 +146,7 @@ impl Serialize for TableRow {
     }
 }
 
-/// Returns the kind of a dimension's values.
+/// Returns the kind of a dimension's values: text, unless the dimension is listed.
 fn kind(by: &Dimension) -> Kind {
     match by {
         Dimension::Time(_) => Kind::Time,
