@@ -272,7 +272,7 @@ fn check_values(
     Ok(())
 }
 
-/// Fails if no session can have the value. Dimensions that are not listed may have any value.
+/// Fails if no session can have the value.
 fn check_value(dimension: &Dimension, value: &str) -> Result<(), QueryError> {
     let known = |names: &mut dyn Iterator<Item = &'static str>| {
         let names: Vec<_> = names.collect();
@@ -300,7 +300,13 @@ fn check_value(dimension: &Dimension, value: &str) -> Result<(), QueryError> {
                 Err(QueryError::invalid(PARAMETER, value, "the start of a bucket in RFC 3339"))
             }
         },
-        _ => Ok(()),
+        Dimension::Key
+        | Dimension::Video
+        | Dimension::VideoField(_)
+        | Dimension::SessionField(_)
+        | Dimension::Page
+        | Dimension::PageHost
+        | Dimension::Language => Ok(()),
     }
 }
 
