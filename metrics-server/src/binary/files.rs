@@ -45,7 +45,7 @@ pub(super) fn raise_limit(connections: usize, to_database: u32) -> io::Result<us
     if available < LEAST.min(connections) {
         let least = kept.saturating_add(LEAST as u64);
         return Err(io::Error::other(format!(
-            "the system lets this process open {files} files, and it needs {least}: {REMEDY}"
+            "the limit of open files is {files}, and the server needs {least}: {REMEDY}"
         )));
     }
     Ok(available)

@@ -70,11 +70,11 @@ fn start(store: Arc<dyn Store>, config: &Config) -> Metrics {
 
 /// Logs that the system allows fewer connections than the settings.
 fn log_connection_limit(available: usize, most: usize) {
-    let why = "the system lets this process open no more files";
+    let reason = "the limit of open files allows no more";
     if available < most.min(files::USEFUL) {
-        tracing::warn!("room for {available} connections: {why}; {}", files::REMEDY);
+        tracing::warn!("at most {available} connections: {reason}; {}", files::REMEDY);
     } else if available < most {
-        tracing::info!("room for {available} connections: {why}");
+        tracing::info!("at most {available} connections: {reason}");
     }
 }
 

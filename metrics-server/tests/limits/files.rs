@@ -172,7 +172,7 @@ async fn a_server_raises_its_limit_of_files() {
         prlimit(pid(&server), Resource::Nofile, Rlimit { current: Some(500), maximum: Some(500) });
     assert_eq!(limit.unwrap().current, Some(500));
     let log = server.kill();
-    let warned = log.lines().find(|line| line.contains("room for 290 connections"));
+    let warned = log.lines().find(|line| line.contains("at most 290 connections"));
     assert!(
         warned.is_some_and(|line| line.contains("WARN") && line.contains("LimitNOFILE")),
         "{log}"
