@@ -44,8 +44,13 @@ for (const generation of GENERATIONS) {
 suite.test('a page that is closed watches no more', async (scene) => {
   const server = await scene.server();
   const page = await open(scene, '1.8');
+  const polls = new Set();
+  page.on('request', (request) => request.method() === 'GET' && request.url().includes('/longpoll') && polls.add(request));
+  page.on('requestfinished', (request) => polls.delete(request));
   await join(page, server.socketUrl, { transport: 'LongPoll' });
   assert.deepEqual(await push(page, { name: 'play', from: 0 }), ['ok', {}]);
+  // The server learns of the end by a poll that is aborted; of an end between two polls, only by a minute of silence.
+  await eventually(() => assert.equal(polls.size, 1));
   await page.close();
   await eventually(async () => assert.equal(await watching(server, selection), 0));
 });
