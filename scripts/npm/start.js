@@ -1,7 +1,7 @@
 
 let started;
 
-// A page has one server: every call after the first returns what the first has started.
+// A page has one server: every later call returns the result of the first.
 const startOnce = ({ server, key, live, manual, page }) => {
   const base = new URL(server, location.href);
   base.pathname = base.pathname.replace(/\/?$/, '/');

@@ -15,7 +15,7 @@ use crate::time::DAY_MS;
 use crate::time_bucket::{Buckets, Width};
 use crate::user_agent::{Browser, Device, Platform};
 
-/// The timeframe of the first comparisons: a few requests, none of which takes a store long.
+/// The timeframe of the first comparisons: a few short requests.
 pub(super) const WINDOW_MS: i64 = 32 * DAY_MS;
 
 pub(super) async fn compare_counts(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {

@@ -88,8 +88,8 @@ impl Metrics {
         }
     }
 
-    /// Charges a join to its key and its address. A session in memory is charged once: a viewer who comes back after a
-    /// lost connection is not charged again.
+    /// Charges a join to its key and its address. A session in memory is charged once: joining it again after a lost
+    /// connection is free.
     fn charge(
         &self,
         (key, id): (&ApiKey, SessionId),

@@ -36,7 +36,7 @@ const INPUT_BYTES: usize = 256;
 /// A session releases reserved memory only if it exceeds the size of the session by more than this.
 const SLACK_BYTES: usize = 2_048;
 
-/// A viewer who is allowed to join.
+/// An admitted viewer.
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) id: SessionId,

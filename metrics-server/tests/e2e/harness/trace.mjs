@@ -1,4 +1,4 @@
-// What pages sent through proxies, and what a test did meanwhile: shows the cause of a session that is counted wrongly.
+// Records the messages of pages through proxies and the steps of a test, to find the cause of a wrong count.
 
 export class Trace {
   #start = performance.now();
