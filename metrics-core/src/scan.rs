@@ -158,42 +158,11 @@ impl Scanner {
         (from_ms.saturating_sub(back_ms), to_ms)
     }
 
-    /// The groups of columns that must be read.
-    #[must_use]
-    pub(crate) fn groups(&self) -> Groups {
-        let dimensions = self.query.dimensions.iter().map(column::groups_of);
-        let groups = dimensions.fold(self.filter.groups(), Groups::union);
-        groups.union(self.needs.groups(self.query.minimum))
-    }
-
     /// Returns whether the result depends on videos or keys: otherwise columns may be added under any.
     #[must_use]
     pub(crate) fn needs_videos(&self) -> bool {
         let is_by_video = self.query.dimensions.iter().any(Dimension::is_of_video);
         is_by_video || self.filter.needs_videos()
-    }
-
-    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
-    #[must_use]
-    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.selects_video(video)
-    }
-
-    /// Adds sessions of a video.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many groups of sessions. The
-    /// result is invalid then.
-    pub(crate) fn add(
-        &mut self,
-        video: &VideoInfo<'_>,
-        columns: &Columns,
-    ) -> Result<(), ScanError> {
-        if self.needs.minutes {
-            self.add_minutes(video, columns)?;
-        }
-        if self.needs.starts { self.add_starts(video, columns) } else { Ok(()) }
     }
 
     /// Adds sessions of a video that started in the period.
@@ -219,12 +188,6 @@ impl Scanner {
         let (plays, slots) = picked.plays(self.query.minimum, &view, &slots);
         self.tallies.add_plays(&view, &plays, &slots, &self.needs);
         Ok(())
-    }
-
-    /// Returns the approximate number of bytes in memory.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
-        self.grouping.bytes() + self.tallies.bytes() + self.calendar.bytes()
     }
 
     /// Returns the response, compared with that of a scanner of the same query and another period, if there is one.
@@ -262,5 +225,48 @@ impl Scanner {
         let columns = dimensions.map(|dimension| column::column(dimension, view, calendar));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         self.grouping.slots(&columns, picked)
+    }
+}
+
+/// Sums columns of sessions.
+pub(crate) trait Scans: Send + 'static {
+    /// Returns the groups of columns that [`add`](Self::add) reads.
+    fn groups(&self) -> Groups;
+
+    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool;
+
+    /// Adds sessions of a video.
+    ///
+    /// # Errors
+    ///
+    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many groups of sessions or buckets.
+    /// The result is invalid then.
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError>;
+
+    /// Returns the approximate number of bytes in memory.
+    fn bytes(&self) -> usize;
+}
+
+impl Scans for Scanner {
+    fn groups(&self) -> Groups {
+        let dimensions = self.query.dimensions.iter().map(column::groups_of);
+        let groups = dimensions.fold(self.filter.groups(), Groups::union);
+        groups.union(self.needs.groups(self.query.minimum))
+    }
+
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
+    }
+
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        if self.needs.minutes {
+            self.add_minutes(video, columns)?;
+        }
+        if self.needs.starts { self.add_starts(video, columns) } else { Ok(()) }
+    }
+
+    fn bytes(&self) -> usize {
+        self.grouping.bytes() + self.tallies.bytes() + self.calendar.bytes()
     }
 }

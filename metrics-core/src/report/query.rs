@@ -7,7 +7,7 @@ use super::scanning::{Scanning, scoped};
 use crate::budget::Account;
 use crate::query::{Period, Periods, Query};
 use crate::read::{Reading, computed, read_from};
-use crate::scan::{Answer, Scanner};
+use crate::scan::{Answer, Scanner, Scans};
 use crate::store::{Snapshot, Store};
 
 /// Runs a query, and returns its response and the periods that it covers.

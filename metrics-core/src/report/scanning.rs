@@ -8,55 +8,9 @@ use crate::budget::Account;
 use crate::erasure::{Erasure, Selected};
 use crate::query::{Query, Scan};
 use crate::read::{Fold, Reading, beyond_scope, info, picked, read_from, scope};
-use crate::scan::buckets::{PlaysScanner, SourcesScanner};
-use crate::scan::engagement::{Furthest, PartsScanner, SecondsScanner};
-use crate::scan::{FieldsScanner, ScanError, Scanner, SessionFilter, VideoInfo};
+use crate::scan::{ScanError, Scans, SessionFilter, VideoInfo};
 use crate::store::{Store, VideoId, VideoRecord, VideoScope};
 use crate::video::Video;
-
-/// Sums columns of sessions.
-pub(super) trait Scans: Send + 'static {
-    fn groups(&self) -> Groups;
-
-    fn selects_video(&self, video: &VideoInfo<'_>) -> bool;
-
-    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError>;
-
-    /// Returns the approximate number of bytes in memory.
-    fn bytes(&self) -> usize;
-}
-
-macro_rules! scans {
-    ($($Scanner:ty),+ $(,)?) => {$(
-        impl Scans for $Scanner {
-            fn groups(&self) -> Groups {
-                self.groups()
-            }
-
-            fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
-                self.selects_video(video)
-            }
-
-            fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
-                self.add(video, columns)
-            }
-
-            fn bytes(&self) -> usize {
-                self.bytes()
-            }
-        }
-    )+};
-}
-
-scans!(
-    Scanner,
-    PlaysScanner,
-    SourcesScanner,
-    Furthest,
-    PartsScanner,
-    SecondsScanner,
-    FieldsScanner,
-);
 
 /// Counts the sessions that a filter selects.
 pub(super) struct Counter {

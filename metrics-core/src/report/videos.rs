@@ -13,7 +13,7 @@ use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
 use crate::read::{
     Fold, Reading, all_of, computed, info, list, read_open, read_summaries, read_videos, summaries,
 };
-use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, title, video_name};
+use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, Scans, title, video_name};
 use crate::store::{
     BlockSummary, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,
 };

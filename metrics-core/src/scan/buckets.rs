@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
+use super::Scans;
 use super::calendar::Timeline;
 use super::{GROUP_BYTES_MAX, GROUPS_MAX, ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
@@ -35,28 +36,30 @@ impl PlaysScanner {
         Self { filter, timeline: Timeline::new(buckets), folded: BTreeMap::new() }
     }
 
-    /// The groups of columns that must be read.
+    /// Returns the buckets in order. `also` are starts of buckets to include even if they are empty.
     #[must_use]
-    pub(crate) fn groups(&self) -> Groups {
+    pub(crate) fn finish(
+        mut self,
+        also: impl IntoIterator<Item = DateTime<Utc>>,
+    ) -> Vec<PlaysBucket> {
+        for start in also {
+            self.folded.entry(start.timestamp_millis()).or_default();
+        }
+        let buckets = self.folded.into_iter();
+        buckets.map(|(start_ms, totals)| PlaysBucket { start: instant(start_ms), totals }).collect()
+    }
+}
+
+impl Scans for PlaysScanner {
+    fn groups(&self) -> Groups {
         self.filter.groups().union(PLAYS)
     }
 
-    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
-    #[must_use]
-    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.selects_video(video)
     }
 
-    /// Adds sessions of a video.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many buckets.
-    pub(crate) fn add(
-        &mut self,
-        video: &VideoInfo<'_>,
-        columns: &Columns,
-    ) -> Result<(), ScanError> {
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, PLAYS)?;
         let picked = self.filter.pick(&view)?;
         let Some(user_agents) = &columns.user_agents else { return Ok(()) };
@@ -76,24 +79,9 @@ impl PlaysScanner {
         check(self.folded.len())
     }
 
-    /// Returns the approximate number of bytes in memory.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         let bucket = size_of::<(i64, PlayTotals)>() + ENTRY_BYTES;
         self.folded.len() * bucket + self.timeline.bytes()
-    }
-
-    /// Returns the buckets in order. `also` are starts of buckets to include even if they are empty.
-    #[must_use]
-    pub(crate) fn finish(
-        mut self,
-        also: impl IntoIterator<Item = DateTime<Utc>>,
-    ) -> Vec<PlaysBucket> {
-        for start in also {
-            self.folded.entry(start.timestamp_millis()).or_default();
-        }
-        let buckets = self.folded.into_iter();
-        buckets.map(|(start_ms, totals)| PlaysBucket { start: instant(start_ms), totals }).collect()
     }
 }
 
@@ -116,28 +104,37 @@ impl SourcesScanner {
         Self { filter, timeline, folded: HashMap::new(), text_bytes: 0 }
     }
 
-    /// The groups of columns that must be read.
+    fn check(&self) -> Result<(), ScanError> {
+        let is_too_long = GROUP_BYTES_MAX < self.text_bytes;
+        if is_too_long { Err(ScanError::TooManyGroups) } else { check(self.folded.len()) }
+    }
+
+    /// Returns the pages by time, then the most played page first, then by URL.
     #[must_use]
-    pub(crate) fn groups(&self) -> Groups {
+    pub(crate) fn finish(self) -> Vec<SourceBucket> {
+        let answer = self.folded.into_iter().map(|((start_ms, source), plays)| SourceBucket {
+            start: instant(start_ms),
+            source,
+            plays,
+        });
+        let mut answer: Vec<_> = answer.collect();
+        answer.sort_unstable_by(|a, b| {
+            (a.start, b.plays, a.source.as_str()).cmp(&(b.start, a.plays, b.source.as_str()))
+        });
+        answer
+    }
+}
+
+impl Scans for SourcesScanner {
+    fn groups(&self) -> Groups {
         self.filter.groups().union(SOURCES)
     }
 
-    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
-    #[must_use]
-    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.selects_video(video)
     }
 
-    /// Adds sessions of a video. Sessions without a page do not count.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many pages in buckets.
-    pub(crate) fn add(
-        &mut self,
-        video: &VideoInfo<'_>,
-        columns: &Columns,
-    ) -> Result<(), ScanError> {
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, SOURCES)?;
         let picked = self.filter.pick(&view)?;
         let Some(pages) = &columns.pages else { return Ok(()) };
@@ -171,31 +168,9 @@ impl SourcesScanner {
         self.check()
     }
 
-    /// Returns the approximate number of bytes in memory.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         let page = size_of::<((i64, Source), u64)>() + ENTRY_BYTES;
         self.folded.len() * page + self.text_bytes + self.timeline.bytes()
-    }
-
-    fn check(&self) -> Result<(), ScanError> {
-        let is_too_long = GROUP_BYTES_MAX < self.text_bytes;
-        if is_too_long { Err(ScanError::TooManyGroups) } else { check(self.folded.len()) }
-    }
-
-    /// Returns the pages by time, then the most played page first, then by URL.
-    #[must_use]
-    pub(crate) fn finish(self) -> Vec<SourceBucket> {
-        let answer = self.folded.into_iter().map(|((start_ms, source), plays)| SourceBucket {
-            start: instant(start_ms),
-            source,
-            plays,
-        });
-        let mut answer: Vec<_> = answer.collect();
-        answer.sort_unstable_by(|a, b| {
-            (a.start, b.plays, a.source.as_str()).cmp(&(b.start, a.plays, b.source.as_str()))
-        });
-        answer
     }
 }
 

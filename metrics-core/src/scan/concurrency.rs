@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::Scans;
 use super::calendar::Timeline;
 use super::column::{self, Column, View};
 use super::filter::Picked;

@@ -9,6 +9,7 @@ use crate::interval::Segments;
 use crate::query::instant;
 use crate::time_bucket::Buckets;
 
+use super::Scans;
 use super::calendar::Timeline;
 use super::{ScanError, SessionFilter, VideoInfo};
 
@@ -28,43 +29,30 @@ impl Furthest {
         Self { filter, end_ms: 0 }
     }
 
-    /// The groups of columns that must be read.
+    /// Returns the furthest position, in milliseconds of video; 0 if nothing was watched.
     #[must_use]
-    pub(crate) fn groups(&self) -> Groups {
+    pub(crate) fn end_ms(&self) -> u32 {
+        self.end_ms
+    }
+}
+
+impl Scans for Furthest {
+    fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS)
     }
 
-    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
-    #[must_use]
-    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.selects_video(video)
     }
 
-    /// Adds sessions of a video.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError`] if the columns are damaged or lack a group.
-    pub(crate) fn add(
-        &mut self,
-        video: &VideoInfo<'_>,
-        columns: &Columns,
-    ) -> Result<(), ScanError> {
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         each(&mut self.filter, video, columns, |segments| {
             self.end_ms = segments.iter().map(|it| it.end_ms()).fold(self.end_ms, u32::max);
         })
     }
 
-    /// Returns the number of bytes in memory: a few.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         size_of::<Self>()
-    }
-
-    /// Returns the furthest position, in milliseconds of video; 0 if nothing was watched.
-    #[must_use]
-    pub(crate) fn end_ms(&self) -> u32 {
-        self.end_ms
     }
 }
 
@@ -83,41 +71,28 @@ impl PartsScanner {
         Self { filter, parts: Parts::new(end_ms, parts) }
     }
 
-    /// The groups of columns that must be read.
-    #[must_use]
-    pub(crate) fn groups(&self) -> Groups {
-        self.filter.groups().union(SEGMENTS)
-    }
-
-    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
-    #[must_use]
-    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.selects_video(video)
-    }
-
-    /// Adds sessions of a video.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError`] if the columns are damaged or lack a group.
-    pub(crate) fn add(
-        &mut self,
-        video: &VideoInfo<'_>,
-        columns: &Columns,
-    ) -> Result<(), ScanError> {
-        each(&mut self.filter, video, columns, |segments| self.parts.add(segments))
-    }
-
-    /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
-        self.parts.bytes()
-    }
-
     /// Returns the parts in order, or none if nothing was watched.
     #[must_use]
     pub(crate) fn finish(&self) -> Vec<Part> {
         self.parts.finish()
+    }
+}
+
+impl Scans for PartsScanner {
+    fn groups(&self) -> Groups {
+        self.filter.groups().union(SEGMENTS)
+    }
+
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
+    }
+
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        each(&mut self.filter, video, columns, |segments| self.parts.add(segments))
+    }
+
+    fn bytes(&self) -> usize {
+        self.parts.bytes()
     }
 }
 
@@ -142,28 +117,23 @@ impl SecondsScanner {
         Self { seconds: self.seconds.with_resolution(resolution), ..self }
     }
 
-    /// The groups of columns that must be read.
+    /// Returns the buckets in order, without those in which nothing was watched.
     #[must_use]
-    pub(crate) fn groups(&self) -> Groups {
+    pub(crate) fn finish(&self) -> Vec<SecondsBucket> {
+        self.seconds.finish()
+    }
+}
+
+impl Scans for SecondsScanner {
+    fn groups(&self) -> Groups {
         self.filter.groups().union(SEGMENTS).with(Group::Durations)
     }
 
-    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
-    #[must_use]
-    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
         self.filter.selects_video(video)
     }
 
-    /// Adds sessions of a video.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many seconds.
-    pub(crate) fn add(
-        &mut self,
-        video: &VideoInfo<'_>,
-        columns: &Columns,
-    ) -> Result<(), ScanError> {
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
         let view = self.filter.view(video, columns, self.groups())?;
         let picked = self.filter.pick(&view)?;
         let (durations_ms, duration_codes) = view.durations_ms();
@@ -188,16 +158,8 @@ impl SecondsScanner {
         done
     }
 
-    /// Returns the approximate number of bytes in memory, with the result of [`finish`](Self::finish).
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
+    fn bytes(&self) -> usize {
         self.seconds.bytes() + self.timeline.bytes()
-    }
-
-    /// Returns the buckets in order, without those in which nothing was watched.
-    #[must_use]
-    pub(crate) fn finish(&self) -> Vec<SecondsBucket> {
-        self.seconds.finish()
     }
 }
 

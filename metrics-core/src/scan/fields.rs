@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
+use super::Scans;
 use super::column::{find, object};
 use super::{ScanError, SessionFilter, VideoInfo};
 use crate::block::{Columns, Group, Groups};
@@ -54,58 +55,6 @@ impl FieldsScanner {
         Self { filter, sessions: HashMap::new(), is_complete: true }
     }
 
-    /// Returns the groups of columns that must be decoded.
-    #[must_use]
-    pub(crate) fn groups(&self) -> Groups {
-        self.filter.groups().with(Group::SessionData)
-    }
-
-    /// Returns whether sessions of the video may count. Columns of other videos need not be added.
-    #[must_use]
-    pub(crate) fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
-        self.filter.selects_video(video)
-    }
-
-    /// Adds sessions of a video.
-    ///
-    /// # Errors
-    ///
-    /// [`ScanError`] if the columns are damaged or lack a group, or if there are too many fields. The counts are
-    /// invalid then.
-    pub(crate) fn add(
-        &mut self,
-        video: &VideoInfo<'_>,
-        columns: &Columns,
-    ) -> Result<(), ScanError> {
-        let view = self.filter.view(video, columns, self.groups())?;
-        let picked = self.filter.pick(&view)?;
-        if picked.is_empty() {
-            return Ok(());
-        }
-        if let Some(metadata) = video.video.metadata() {
-            let sessions = picked.iter().count() as u64;
-            self.count(&object(metadata)?, Dimension::VideoField, sessions);
-        }
-        let Some(column) = &columns.session_data else { return Ok(()) };
-        let mut sessions_of = vec![0; column.values().len()];
-        let codes = view.codes(column);
-        for session in picked.iter() {
-            sessions_of[codes.get(session)] += 1;
-        }
-        for (data, sessions) in column.values().iter().zip(sessions_of) {
-            if let Some(data) = data.as_deref().filter(|_| 0 < sessions) {
-                self.count(&object(data)?, Dimension::SessionField, sessions);
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns the approximate number of bytes in memory.
-    #[must_use]
-    pub(crate) fn bytes(&self) -> usize {
-        self.sessions.len() * (2 * size_of::<(Dimension, u64)>() + PATH_BYTES_MAX)
-    }
-
     /// Returns the fields, the most frequent first, then by name.
     #[must_use]
     pub(crate) fn finish(self) -> Fields {
@@ -130,6 +79,44 @@ impl FieldsScanner {
                 self.is_complete = false;
             }
         }
+    }
+}
+
+impl Scans for FieldsScanner {
+    fn groups(&self) -> Groups {
+        self.filter.groups().with(Group::SessionData)
+    }
+
+    fn selects_video(&self, video: &VideoInfo<'_>) -> bool {
+        self.filter.selects_video(video)
+    }
+
+    fn add(&mut self, video: &VideoInfo<'_>, columns: &Columns) -> Result<(), ScanError> {
+        let view = self.filter.view(video, columns, self.groups())?;
+        let picked = self.filter.pick(&view)?;
+        if picked.is_empty() {
+            return Ok(());
+        }
+        if let Some(metadata) = video.video.metadata() {
+            let sessions = picked.iter().count() as u64;
+            self.count(&object(metadata)?, Dimension::VideoField, sessions);
+        }
+        let Some(column) = &columns.session_data else { return Ok(()) };
+        let mut sessions_of = vec![0; column.values().len()];
+        let codes = view.codes(column);
+        for session in picked.iter() {
+            sessions_of[codes.get(session)] += 1;
+        }
+        for (data, sessions) in column.values().iter().zip(sessions_of) {
+            if let Some(data) = data.as_deref().filter(|_| 0 < sessions) {
+                self.count(&object(data)?, Dimension::SessionField, sessions);
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.sessions.len() * (2 * size_of::<(Dimension, u64)>() + PATH_BYTES_MAX)
     }
 }
 

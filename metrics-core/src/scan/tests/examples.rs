@@ -5,6 +5,7 @@ mod dimensions;
 mod filters;
 mod limits;
 
+use crate::scan::Scans as _;
 use chrono::{DateTime, Utc};
 
 use super::draft::{Watch, blocks};

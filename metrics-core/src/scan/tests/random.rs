@@ -1,5 +1,6 @@
 //! Random sessions and queries: the answer is that of plain loops.
 
+use crate::scan::Scans as _;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

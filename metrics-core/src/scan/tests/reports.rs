@@ -1,5 +1,6 @@
 //! The older reports with filters: those of plain loops over the sessions that count.
 
+use crate::scan::Scans as _;
 use proptest::prelude::*;
 
 use super::draft::{Watch, blocks};

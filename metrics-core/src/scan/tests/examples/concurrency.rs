@@ -3,6 +3,7 @@
 use super::{answer, at, now, rows};
 use crate::block::Columns;
 use crate::query::{Compare, Dimension, Metric, Query, Timeframe};
+use crate::scan::Scans as _;
 use crate::scan::tests::draft::Watch;
 use crate::scan::{ScanError, Scanner};
 

@@ -1,5 +1,6 @@
 //! Filters and selections.
 
+use crate::scan::Scans as _;
 use serde_json::json;
 
 use super::{answer, now, watches};

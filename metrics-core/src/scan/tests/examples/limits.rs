@@ -1,5 +1,6 @@
 //! Groups of columns that are read, errors, extreme times, and more groups than a table holds.
 
+use crate::scan::Scans as _;
 use chrono::{DateTime, Utc};
 
 use super::{now, watches};
