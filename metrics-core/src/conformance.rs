@@ -60,6 +60,15 @@ pub use unused::*;
 pub use videos::*;
 pub use watching::*;
 
+/// The number of repetitions of a randomized test: a quarter of `nightly`, or all of them if `METRICS_TEST_NIGHTLY` is 1.
+///
+/// Most faults fail on the first few random inputs, and the tests of every change should end soon.
+#[must_use]
+pub fn repetitions(nightly: usize) -> usize {
+    let is_night = std::env::var("METRICS_TEST_NIGHTLY").is_ok_and(|value| value == "1");
+    if is_night { nightly } else { nightly.div_ceil(4) }
+}
+
 /// Generates a test for each case of the suite. Each test opens its own stores with `$open`.
 ///
 /// `$open` is a future of an empty store and of a guard that must outlive it. Not a stable part of the API.

@@ -14,14 +14,14 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use self::dataset::{Case, Dataset};
 use super::draft::{check_totals, close, exported, merge};
-use super::older;
+use super::{older, repetitions};
 use crate::engagement::Resolution;
 use crate::query::Selection;
 use crate::store::{Store, VideoScope};
 use crate::upkeep::{Erasure, count_selected, erase};
 use crate::user_agent::{Browser, Device, Platform};
 
-/// The number of random requests per report, from all combinations.
+/// The number of random requests per report, from all combinations, at night.
 const RANDOM_QUERIES: usize = 250;
 
 /// Compares plays, view times and user-agent classes of every bucket.
@@ -93,7 +93,7 @@ async fn each_case(
 ) {
     let dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(seed);
-    for number in 0..RANDOM_QUERIES {
+    for number in 0..repetitions(RANDOM_QUERIES) {
         let case = dataset.case(&mut random, number);
         check(&dataset, &case, &mut random).await;
     }
@@ -106,7 +106,7 @@ async fn check_sources(store: &dyn Store, dataset: &Dataset, case: &Case) {
     assert_eq!(answer, naive::sources(&dataset.counted(case), &case.buckets), "{case:?}");
 }
 
-/// The number of random erasures before everything is erased.
+/// The number of random erasures before everything is erased, at night.
 const ERASURES: usize = 24;
 
 /// An erasure by any selection removes exactly the selected sessions, open and closed, from every report, and videos
@@ -114,8 +114,9 @@ const ERASURES: usize = 24;
 pub async fn erasures_are_those_of_brute_force(store: &dyn Store) {
     let mut dataset = Dataset::fill(store).await;
     let mut random = StdRng::seed_from_u64(5);
-    for number in 0..ERASURES {
-        if number == ERASURES / 2 {
+    let erasures = repetitions(ERASURES);
+    for number in 0..erasures {
+        if number == erasures / 2 {
             close(store).await;
             merge(store).await;
         }

@@ -5,6 +5,7 @@
 //! * [`SmallDisk`] is a disk that a test can fill.
 //! * [`Proxy`] is a connection that breaks on demand, [`TlsProxy`] one with TLS.
 //! * [`WallClock`] is a manual clock.
+//! * [`repetitions`] is how often a randomized test repeats.
 //! * [`replay_corpus`] runs the committed inputs of fuzzers.
 //!
 //! All helpers panic if a precondition of a test fails.
@@ -26,7 +27,7 @@ pub use corpus::replay_corpus;
 pub use database::{Backend, Database};
 pub use disk::SmallDisk;
 pub use faults::{Faults, KillSwitch};
-pub use metrics_core::conformance::{Call, Intercept, Intercepted, Method};
+pub use metrics_core::conformance::{Call, Intercept, Intercepted, Method, repetitions};
 pub use own_runtime::on_own_runtime;
 pub use proxy::{Cut, Proxy};
 pub use tls::{Answer, Authority, Identity, Seen, TlsProxy, VALID};

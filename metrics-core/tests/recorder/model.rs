@@ -22,7 +22,7 @@ mod world;
 use std::ops::Range;
 use std::time::Duration;
 
-use metrics_testing::{Backend, on_every_store};
+use metrics_testing::{Backend, on_every_store, repetitions};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -54,15 +54,15 @@ async fn reports_are_those_of_the_model_although_the_database_fails(backend: Bac
 
 /// Some runs, or only the one that `METRICS_TEST_SEED` names.
 async fn runs(backend: Backend, failing: usize) {
-    let some = if backend == Backend::Sqlite { 0..16 } else { 1_000..1_003 };
-    for seed in seeds(some) {
+    let (first, nightly) = if backend == Backend::Sqlite { (0, 16) } else { (1_000, 4) };
+    for seed in seeds(first, nightly) {
         run(backend, failing, seed).await;
     }
 }
 
-/// These seeds, or only the one that `METRICS_TEST_SEED` names.
-fn seeds(some: Range<u64>) -> Range<u64> {
-    std::env::var("METRICS_TEST_SEED").map_or(some, |seed| {
+/// As many seeds as [`repetitions`] permits, or only the one that `METRICS_TEST_SEED` names.
+fn seeds(first: u64, nightly: usize) -> Range<u64> {
+    std::env::var("METRICS_TEST_SEED").map_or(first..first + repetitions(nightly) as u64, |seed| {
         let seed = seed.parse().expect("METRICS_TEST_SEED is a number");
         seed..seed + 1
     })
@@ -136,29 +136,29 @@ async fn use_client(world: &mut World, random: &mut StdRng, viewer: usize, serve
 
 #[tokio::test(start_paused = true)]
 async fn two_servers_lose_nothing_and_double_nothing() {
-    roam(2, 0, 0..1_000).await;
+    roam(2, 0, 0, 1_000).await;
 }
 
 /// More servers than a session has room for writers.
 #[tokio::test(start_paused = true)]
 async fn seven_servers_lose_nothing_and_double_nothing() {
-    roam(7, 0, 10_000..10_300).await;
+    roam(7, 0, 10_000, 300).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_server_with_a_faulty_store_loses_nothing_and_doubles_nothing() {
-    roam(1, 30, 20_000..20_500).await;
+    roam(1, 30, 20_000, 500).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn two_servers_with_faulty_stores_lose_nothing_and_double_nothing() {
-    roam(2, 30, 30_000..30_500).await;
+    roam(2, 30, 30_000, 500).await;
 }
 
 /// A session per seed, held by all servers of one SQLite file.
-async fn roam(servers: usize, failing: usize, some: Range<u64>) {
+async fn roam(servers: usize, failing: usize, first: u64, nightly: usize) {
     let world = World::new(Backend::Sqlite, servers, Keys::Polled, failing).await;
-    for seed in seeds(some) {
+    for seed in seeds(first, nightly) {
         let mut random = StdRng::seed_from_u64(seed);
         let mut roamer = Roamer::begin(&world, &mut random, seed).await;
         for _ in 0..random.random_range(2..12) {

@@ -9,7 +9,7 @@ use hyper::Request;
 use metrics_core::recorder::{Acknowledgement, CHECKPOINT};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
 use metrics_server::{Service, Settings};
-use metrics_testing::{Backend, Database, WallClock};
+use metrics_testing::{Backend, Database, WallClock, repetitions};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -20,6 +20,7 @@ const SESSIONS: usize = 2_000;
 /// How many sessions, the last ones, are still playing at the time of the requests.
 const PLAYING: usize = 60;
 
+/// The number of requests, at night.
 const REQUESTS: usize = 400;
 
 const KEYS: [&str; 3] =
@@ -314,7 +315,8 @@ fn selection(random: &mut StdRng) -> Value {
 /// Random requests, one of each report, and requests of other routes.
 fn test_requests() -> Vec<TestRequest> {
     let mut random = StdRng::seed_from_u64(16);
-    let mut test_requests: Vec<_> = (0..REQUESTS).map(|_| test_request(&mut random)).collect();
+    let mut test_requests: Vec<_> =
+        (0..repetitions(REQUESTS)).map(|_| test_request(&mut random)).collect();
     for (method, target) in [
         ("GET", "/api/v1/keys"),
         (
