@@ -34,6 +34,7 @@ struct State {
     resumable: BTreeMap<SessionId, Resumable>,
     totals: BTreeMap<(KeyId, i64), StoredTotals>,
     retention_clock: Option<DateTime<Utc>>,
+    revoked_tokens: BTreeMap<String, DateTime<Utc>>,
     // The last sign of life of each instance.
     heartbeats: HashMap<Instance, DateTime<Utc>>,
 }
@@ -183,6 +184,21 @@ impl Store for MemoryStore {
             KeyChange::Settings(change) => record.settings = record.settings.changed(change),
         }
         Ok(true)
+    }
+
+    async fn revoke_token(&self, token: &RevokedToken, now: DateTime<Utc>) -> Answer<()> {
+        let mut state = self.change();
+        let tokens = &mut Arc::make_mut(&mut state).revoked_tokens;
+        tokens.retain(|_, until| now <= *until);
+        let until = tokens.entry(token.id.clone()).or_insert(token.until);
+        *until = token.until.max(*until);
+        Ok(())
+    }
+
+    async fn revoked_tokens(&self, only: Option<&str>) -> Answer<Vec<RevokedToken>> {
+        let state = self.state();
+        let tokens = state.revoked_tokens.iter().filter(|(id, _)| only.is_none_or(|it| it == *id));
+        Ok(tokens.map(|(id, until)| RevokedToken { id: id.clone(), until: *until }).collect())
     }
 
     async fn heartbeat(&self, instance: Instance, now: DateTime<Utc>) -> Answer<()> {

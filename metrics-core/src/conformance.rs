@@ -85,6 +85,7 @@ macro_rules! store_conformance {
             a_revoked_key_keeps_its_first_time,
             a_revoked_key_is_not_created_again,
             an_unknown_key_is_not_revoked,
+            revoked_tokens_are_kept_until_they_expire,
             a_key_is_added_with_its_settings,
             settings_of_a_key_are_replaced,
             changes_of_a_key_at_once_are_all_made,

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use self::compare::{compare_counts, compare_reports};
 use self::retry::with_retries;
 use self::sessions::{Copying, Tally};
-use self::target::{check_target, copy_keys};
+use self::target::{check_target, copy_keys, copy_revoked_tokens};
 use crate::block::RowId;
 use crate::store::{Error, Store};
 
@@ -132,6 +132,7 @@ pub async fn copy(
         progress: |sessions_done| progress(&Progress { sessions_done, sessions_total }),
     };
     copying.tally.copied.keys = copy_keys(from, to).await?;
+    copy_revoked_tokens(from, to).await?;
     (copying.progress)(0);
     copying.videos().await?;
     copying.open_sessions().await?;

@@ -38,7 +38,7 @@ pub use crate::block::{Block, Group, Groups, Row, RowId};
 pub use crate::totals::{DayTotals, StoredTotals};
 pub use error::{Cause, Error};
 pub use id::{BlockId, Instance, KeyId, Version, VideoId};
-pub use key::{KeyChange, KeyRecord};
+pub use key::{KeyChange, KeyRecord, RevokedToken};
 pub use rewrite::{Rewrite, Unused};
 pub use session::{Found, Location, OpenSession, Outcome, Resumable, SessionWrite, Subject};
 pub use snapshot::{BlockSummary, Detail, OpenScan, Snapshot};
@@ -88,7 +88,7 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 ///
 /// | caller | methods |
 /// |---|---|
-/// | **Keys**: operators add and change keys, every instance reads them | [`keys`](Self::keys), [`add_key`](Self::add_key), [`change_key`](Self::change_key), [`create_key`](Self::create_key), [`revoke_key`](Self::revoke_key), [`keys_changed`](Self::keys_changed) |
+/// | **Keys**: operators add and change keys, every instance reads them | [`keys`](Self::keys), [`add_key`](Self::add_key), [`change_key`](Self::change_key), [`create_key`](Self::create_key), [`revoke_key`](Self::revoke_key), [`keys_changed`](Self::keys_changed), [`revoke_token`](Self::revoke_token), [`revoked_tokens`](Self::revoked_tokens) |
 /// | **Recording**: the [`recorder`](crate::recorder) loads and writes open sessions | [`heartbeat`](Self::heartbeat), [`known_videos`](Self::known_videos), [`load`](Self::load), [`commit`](Self::commit) |
 /// | **Imports** and copies, beside methods of all other groups | [`add_videos`](Self::add_videos) |
 /// | **Upkeep**: [`upkeep`](crate::upkeep) and [`retention`](crate::retention) close, merge and delete sessions | [`quiet`](Self::quiet), [`rewrite`](Self::rewrite), [`finalize`](Self::finalize), [`delete_unused`](Self::delete_unused), [`retention_clock`](Self::retention_clock), [`set_retention_clock`](Self::set_retention_clock) |
@@ -139,6 +139,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         tokio::time::sleep(KEYS_POLL).await;
         seen + 1
     }
+
+    /// Refuses an access token until it would have expired. A token that is revoked already keeps the later of both
+    /// times. Deletes those that expired before `now`.
+    async fn revoke_token(&self, token: &RevokedToken, now: DateTime<Utc>) -> Result<(), Error>;
+
+    /// The revoked access tokens, by id: only the one with the id `only`, if it is set.
+    async fn revoked_tokens(&self, only: Option<&str>) -> Result<Vec<RevokedToken>, Error>;
 
     // Recording and imports.
 

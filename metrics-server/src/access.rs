@@ -4,17 +4,23 @@
 //! the subject of a report: it returns the keys whose totals the caller may read, and the service narrows the request
 //! to those. Recording never calls it: viewers have a key and nothing else.
 
+mod confinement;
+mod grant;
+
 use std::fmt;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
 use hyper::Response;
 use hyper::header::HeaderValue;
-use metrics_core::{ApiKey, Selection};
+use metrics_core::ApiKey;
 
 use crate::error::Error;
 use crate::response::Body;
+
+pub(crate) use self::confinement::{Confinement, EVERYTHING};
+pub use self::grant::{Grant, Role};
+pub(crate) use self::grant::{Rights, Scopes};
 
 /// Decides which keys a caller may read and change.
 ///
@@ -62,7 +68,7 @@ pub enum Purpose {
     Page,
     /// Read the process statistics.
     Stats,
-    /// Read a report.
+    /// Read a report, or how many watch at this moment.
     Report,
     /// List the keys.
     ListKeys,
@@ -74,6 +80,42 @@ pub enum Purpose {
     ChangeKey,
     /// Erase sessions.
     Erase,
+    /// Create an access token, which permits no more than the caller's grant.
+    CreateToken,
+    /// Revoke an access token.
+    RevokeToken,
+}
+
+impl Purpose {
+    /// All purposes.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Page,
+        Self::Stats,
+        Self::Report,
+        Self::ListKeys,
+        Self::CreateKey,
+        Self::RevokeKey,
+        Self::ChangeKey,
+        Self::Erase,
+        Self::CreateToken,
+        Self::RevokeToken,
+    ];
+
+    /// The name in JSON.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Stats => "stats",
+            Self::Report => "reports",
+            Self::ListKeys => "list_keys",
+            Self::CreateKey => "create_keys",
+            Self::RevokeKey => "revoke_keys",
+            Self::ChangeKey => "change_keys",
+            Self::Erase => "erase",
+            Self::CreateToken => "create_tokens",
+            Self::RevokeToken => "revoke_tokens",
+        }
+    }
 }
 
 /// The decision of [`Access`].
@@ -84,11 +126,13 @@ pub enum Decision {
     Allow,
     /// Allows the request for these keys only.
     ///
-    /// A report of another key is refused. A report that names no key is about the only one of these keys; with
-    /// several, the request has to name one. Only these keys are listed, and can be created and revoked, and only
-    /// sessions of these keys can be erased. The page shows nothing that is stored, and the process statistics, which
-    /// belong to no key, are refused.
+    /// A report of another key is refused. A report that names no key is about all of these keys. Only these keys are
+    /// listed, and can be created and revoked, and only sessions of these keys can be erased. The page shows nothing
+    /// that is stored, and the process statistics, which belong to no key, are refused.
     AllowKeys(Vec<ApiKey>),
+    /// Allows the request as far as the grant permits it: for some sessions, or for a role. What the grant does not
+    /// permit is refused.
+    AllowGrant(Grant),
     /// Refuses the request with this response.
     Refuse(Response<Body>),
 }
@@ -110,85 +154,11 @@ impl Decision {
     }
 }
 
-/// The data that a request may read.
-#[derive(Clone, Debug)]
-pub(crate) enum Granted {
-    All,
-    Keys(Arc<[ApiKey]>),
-}
-
-impl Granted {
-    pub(crate) fn is_all(&self) -> bool {
-        matches!(self, Self::All)
-    }
-
-    /// Whether data of a key may be read.
-    pub(crate) fn covers(&self, key: &ApiKey) -> bool {
-        match self {
-            Self::All => true,
-            Self::Keys(keys) => keys.contains(key),
-        }
-    }
-
-    /// Narrows a selection to the keys that may be read.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Forbidden`] if it names another key, or none is granted; [`Error::Parameter`] if it has to name one.
-    pub(crate) fn restrict(&self, selection: Selection) -> Result<Selection, Error> {
-        let Self::Keys(keys) = self else { return Ok(selection) };
-        match (&selection.key, &**keys) {
-            (Some(key), keys) if keys.contains(key) => Ok(selection),
-            (None, [only]) => Ok(Selection { key: Some(only.clone()), ..selection }),
-            (Some(_), _) | (None, []) => Err(Error::Forbidden),
-            (None, _) => Err(Error::missing(
-                "query",
-                "must have one of your keys as `key`: you have several",
-            )),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use hyper::StatusCode;
 
-    fn keys(names: &[&str]) -> Granted {
-        Granted::Keys(names.iter().map(|name| ApiKey::new(name).unwrap()).collect())
-    }
-
-    fn intro(key: Option<&str>) -> Selection {
-        let key = key.map(|name| ApiKey::new(name).unwrap());
-        Selection { key, ..Selection::identifier("intro") }
-    }
-
-    #[track_caller]
-    fn check(
-        granted: &Granted,
-        requested: Option<&str>,
-        expected: Result<Option<&str>, StatusCode>,
-    ) {
-        let narrowed =
-            granted.restrict(intro(requested)).map_err(|err| err.into_response().status());
-        assert_eq!(narrowed, expected.map(intro));
-    }
-
-    #[test]
-    fn a_selection_is_restricted_to_the_granted_keys() {
-        let forbidden = Err(StatusCode::FORBIDDEN);
-        check(&Granted::All, None, Ok(None));
-        check(&Granted::All, Some("a"), Ok(Some("a")));
-        check(&keys(&["a"]), None, Ok(Some("a")));
-        check(&keys(&["a"]), Some("a"), Ok(Some("a")));
-        check(&keys(&["a"]), Some("b"), forbidden);
-        check(&keys(&["a", "b"]), Some("b"), Ok(Some("b")));
-        check(&keys(&["a", "b"]), Some("c"), forbidden);
-        check(&keys(&["a", "b"]), None, Err(StatusCode::BAD_REQUEST));
-        check(&keys(&[]), None, forbidden);
-        check(&keys(&[]), Some("a"), forbidden);
-    }
-
+    use super::*;
     #[test]
     fn a_refusal_names_the_kind_of_credentials() {
         let refused = |decision| match decision {
@@ -201,6 +171,7 @@ mod tests {
         let bearer = HeaderValue::from_static("Bearer");
         assert_eq!(refused(Decision::unauthorized("Bearer")), (401, Some(bearer)));
         assert_eq!(refused(Decision::unauthorized("a\nb")), (401, None));
-        assert_eq!(refused(Decision::forbidden()), (403, None));
+        let forbidden = StatusCode::FORBIDDEN.as_u16();
+        assert_eq!(refused(Decision::forbidden()), (forbidden, None));
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod fields;
 pub(crate) mod health;
 pub(crate) mod keys;
+pub(crate) mod me;
 pub(crate) mod meta;
 pub(crate) mod openapi;
 pub(crate) mod params;
@@ -15,6 +16,7 @@ pub(crate) mod query;
 pub(crate) mod sources;
 pub(crate) mod stats;
 mod timeframe;
+pub(crate) mod tokens;
 pub(crate) mod videos;
 pub(crate) mod watching;
 

@@ -75,6 +75,8 @@ codes! {
     InvalidKey = "invalid_key",
     /// The caller may not have this.
     Forbidden = "forbidden",
+    /// The access token is expired, revoked or not signed by this server.
+    InvalidToken = "invalid_token",
     /// A page of another origin makes the request.
     CrossOrigin = "cross_origin",
     /// The version of the channel's serializer is unknown.

@@ -15,6 +15,7 @@ use metrics_core::time_bucket::Buckets;
 use metrics_core::{BucketQuery, EngagementQuery, ReportError, Reports, VideosQuery};
 
 use self::sessions::Sessions;
+use crate::access::EVERYTHING;
 use crate::answer::Text;
 use crate::api::params::{Engagement, OLDER, Params};
 use crate::api::{engagement, plays, query as api_query, sources, videos};
@@ -88,7 +89,7 @@ impl Export {
                 let videos = VideosQuery::from(all(VideosQuery::default().query));
                 Query::Videos(Box::new(params.videos_query(videos)?))
             }
-            Table::Sessions => Query::Sessions(params.sessions_query()?),
+            Table::Sessions => Query::Sessions(params.sessions_query(&[EVERYTHING])?),
         };
         Ok(Self { table, format, query, is_complete: params.get("limit").is_none() })
     }

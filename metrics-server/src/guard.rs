@@ -45,10 +45,11 @@ pub(crate) fn check(
     }
     let changes = changes(purpose);
     if is_foreign(headers) {
-        let is_listed = purpose == Purpose::Report && covers(&settings.cors, headers);
+        let is_report = purpose == Purpose::Report;
+        let is_listed = is_report && covers(&settings.cors, headers);
         let is_followed = !changes && is_navigation(&head.method, headers);
         if !is_listed && !is_followed {
-            return Err(Error::ForeignPage { is_report: purpose == Purpose::Report });
+            return Err(Error::ForeignPage { is_report });
         }
     }
     // A form can send any text as `text/plain`. Reports accept every content type: clients post them without one, and a
@@ -63,7 +64,12 @@ pub(crate) fn check(
 fn changes(purpose: Purpose) -> bool {
     match purpose {
         Purpose::Page | Purpose::Stats | Purpose::Report | Purpose::ListKeys => false,
-        Purpose::CreateKey | Purpose::RevokeKey | Purpose::ChangeKey | Purpose::Erase => true,
+        Purpose::CreateKey
+        | Purpose::RevokeKey
+        | Purpose::ChangeKey
+        | Purpose::Erase
+        | Purpose::CreateToken
+        | Purpose::RevokeToken => true,
     }
 }
 

@@ -105,6 +105,7 @@ mod reads;
 mod response;
 mod route;
 mod script;
+mod selection;
 mod serve;
 mod service;
 mod settings;
@@ -112,11 +113,12 @@ mod share;
 mod single_flight;
 mod socket;
 mod table;
+mod token;
 mod tower;
 mod wire;
 mod write_timeout;
 
-pub use access::{Access, Decision, Purpose};
+pub use access::{Access, Decision, Grant, Purpose, Role};
 pub use attempts::CallerAddress;
 pub use auth::Credentials;
 #[cfg(feature = "binary")]
@@ -133,6 +135,7 @@ pub use route::Routes;
 pub use serve::{listen, serve};
 pub use service::Service;
 pub use settings::Settings;
+pub use token::Tokens;
 
 /// Embedding applications share these types between threads: a change that prevents that does not compile.
 const _: () = {

@@ -12,7 +12,7 @@ use metrics_core::{ApiKey, Metrics};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::prefix::Prefix;
 use crate::response::{self, Body};
 use crate::single_flight::SingleFlight;
@@ -60,7 +60,7 @@ impl Page {
     pub(crate) async fn show(
         &self,
         metrics: &Metrics,
-        granted: &Granted,
+        granted: &Grant,
         prefix: &Prefix,
         headers: &HeaderMap,
     ) -> Response<Body> {

@@ -25,6 +25,11 @@ pub(crate) enum Route<'a> {
     Events,
     Keys,
     Key(&'a str),
+    /// What the caller may do.
+    Me,
+    Tokens,
+    /// A token, by its id.
+    Token(&'a str),
     Erase,
     Report(Report),
     /// The values of a dimension, by its name.
@@ -75,6 +80,9 @@ impl<'a> Route<'a> {
                 Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)
             }
             ["api", "v1", "keys"] => Self::Keys,
+            ["api", "v1", "me"] => Self::Me,
+            ["api", "v1", "tokens"] => Self::Tokens,
+            ["api", "v1", "tokens", id] => Self::Token(id),
             ["api", "v1", "erase"] => Self::Erase,
             _ => return None,
         })
@@ -88,9 +96,11 @@ impl<'a> Route<'a> {
             | Self::Ready
             | Self::Stats
             | Self::Script(_)
+            | Self::Me
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
-            Self::Erase => "POST",
+            Self::Erase | Self::Tokens => "POST",
+            Self::Token(_) => "DELETE",
             Self::Events => "POST, OPTIONS",
             Self::LongPoll
             | Self::Report(_)
@@ -110,12 +120,18 @@ impl<'a> Route<'a> {
             Self::Socket | Self::LongPoll => Routes::SOCKET,
             Self::Events => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
+            Self::Tokens | Self::Token(_) => Routes::TOKENS,
             Self::Erase => Routes::ERASE,
-            Self::Report(_) | Self::Dimension(_) | Self::Export(_) | Self::OpenApi => {
+            Self::Report(_) | Self::Dimension(_) | Self::Export(_) | Self::Me | Self::OpenApi => {
                 Routes::REPORTS
             }
             Self::Script(_) => Routes::SCRIPT,
         }
+    }
+
+    /// Whether the route reports on this moment alone, for which tokens have a scope of its own.
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::Report(Report::Watching))
     }
 
     /// The permission that the route needs, unless it is open to everybody.
@@ -127,13 +143,17 @@ impl<'a> Route<'a> {
             | Self::OpenApi
             | Self::Socket
             | Self::LongPoll
+            // Who sees the page is decided before; its files are the same for everybody, and hold no data.
+            | Self::PageFile(_)
             | Self::Events => None,
-            Self::Page | Self::PageFile(_) => Some(Purpose::Page),
+            Self::Page | Self::Me => Some(Purpose::Page),
             Self::Stats => Some(Purpose::Stats),
             Self::Keys if method == Method::POST => Some(Purpose::CreateKey),
             Self::Keys => Some(Purpose::ListKeys),
             Self::Key(_) if method == Method::PATCH => Some(Purpose::ChangeKey),
             Self::Key(_) => Some(Purpose::RevokeKey),
+            Self::Tokens => Some(Purpose::CreateToken),
+            Self::Token(_) => Some(Purpose::RevokeToken),
             Self::Erase => Some(Purpose::Erase),
             Self::Report(_) | Self::Dimension(_) | Self::Export(_) => Some(Purpose::Report),
         }
@@ -172,6 +192,8 @@ impl Routes {
     pub const STATS: Self = Self(1 << 6);
     /// The script that measures the media of a page: `/metrics.js` and its like.
     pub const SCRIPT: Self = Self(1 << 7);
+    /// Access tokens: `/api/v1/tokens`.
+    pub const TOKENS: Self = Self(1 << 8);
     /// Erasing sessions: `/api/v1/erase`.
     pub const ERASE: Self = Self(1 << 12);
     /// All of them, and future ones.
@@ -216,6 +238,7 @@ impl fmt::Debug for Routes {
             (Self::HEALTH, "health"),
             (Self::STATS, "figures"),
             (Self::SCRIPT, "script"),
+            (Self::TOKENS, "tokens"),
             (Self::ERASE, "erase"),
         ];
         let names = named.into_iter().filter(|(routes, _)| self.contains(*routes));
@@ -253,6 +276,9 @@ mod tests {
             ("/v1/events", "batches"),
             ("/api/v1/keys", "keys"),
             ("/api/v1/keys/a", "keys"),
+            ("/api/v1/tokens", "tokens"),
+            ("/api/v1/tokens/a", "tokens"),
+            ("/api/v1/me", "reports"),
             ("/api/v1/erase", "erase"),
             ("/api/v1/plays", "reports"),
         ];

@@ -1,5 +1,6 @@
 //! From a request to a response: the handling that all routes share, and the dispatch to each.
 
+mod admit;
 mod caller;
 mod connect;
 mod dispatch;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::ORIGIN;
+use hyper::header::{HeaderValue, ORIGIN, REFERRER_POLICY};
 use hyper::{Method, Request, Response};
 use metrics_core::Metrics;
 use metrics_core::recorder::Stopped;
@@ -222,6 +223,17 @@ impl Service {
             // Keys, and all other changes, are for the server's own page.
             _ => &Cors::Own,
         };
+        let is_read = matches!(cors, Cors::Own | Cors::Listed(_))
+            && matches!(
+                route,
+                Some(Route::Report(_) | Route::Dimension(_) | Route::Export(_) | Route::Me)
+            );
+        let is_by_token = is_read && self.is_by_token(&request);
+        let cors = if is_by_token { &Cors::Any } else { cors };
+        let has_token = matches!(
+            admit::token_in(request.uri().query(), request.headers()),
+            Ok(Some(_)) | Err(_)
+        );
         let origin = request.headers().get(ORIGIN).cloned();
         let (request, share) = match self.take_share(route, request) {
             Ok(taken) => taken,
@@ -253,6 +265,11 @@ impl Service {
             response = response.map(|body| body.holding(share));
         }
         cors::allow(cors, origin.as_ref(), response.headers_mut());
+        if has_token {
+            // Its address is a secret.
+            let policy = HeaderValue::from_static("no-referrer");
+            response.headers_mut().insert(REFERRER_POLICY, policy);
+        }
         response
     }
 

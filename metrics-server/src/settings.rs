@@ -14,6 +14,7 @@ use crate::hosts::Hosts;
 use crate::networks::Networks;
 use crate::prefix::Prefix;
 use crate::route::Routes;
+use crate::token::Tokens;
 
 /// The settings of a [`Service`](crate::Service). More may be added, so a value is made from the default:
 ///
@@ -30,6 +31,8 @@ pub struct Settings {
     pub default_key: Option<ApiKey>,
     /// Decides who may read reports and change keys: by default, everybody.
     pub access: Option<Arc<dyn Access>>,
+    /// Accepts access tokens: by default, none.
+    pub tokens: Option<Tokens>,
     /// Whether viewers who send `Sec-GPC: 1` or `DNT: 1` are refused.
     pub refuse_opted_out: bool,
     /// Which pages of other origins may read reports.
@@ -74,6 +77,13 @@ impl Settings {
     #[must_use]
     pub fn access(self, access: impl Access) -> Self {
         Self { access: Some(Arc::new(access)), ..self }
+    }
+
+    /// Accepts access tokens that are signed with this secret, in `Authorization: Bearer` and `?token=`. They are checked
+    /// before [`access`](Self::access), which is not called for a request with a token.
+    #[must_use]
+    pub fn tokens(self, tokens: Tokens) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 
     /// Refuses viewers who send `Sec-GPC: 1` or `DNT: 1`.

@@ -16,8 +16,8 @@ use crate::block::{Block, Groups, Row};
 use crate::key::{ApiKey, SessionId};
 use crate::store::{
     BlockId, BlockSummary, Detail, Error, Found, Instance, KEYS_POLL, KeyChange, KeyId, KeyRecord,
-    KnownVideo, OpenScan, OpenSession, Outcome, Resumable, Rewrite, SessionWrite, Snapshot, Store,
-    Unused, VideoId, VideoRecord, VideoScope, Videos,
+    KnownVideo, OpenScan, OpenSession, Outcome, Resumable, RevokedToken, Rewrite, SessionWrite,
+    Snapshot, Store, Unused, VideoId, VideoRecord, VideoScope, Videos,
 };
 use crate::totals::StoredTotals;
 use crate::video::Video;
@@ -142,6 +142,17 @@ impl<W: Intercept> Store for Intercepted<W> {
     async fn revoke_key(&self, key: &ApiKey, now: DateTime<Utc>) -> Answer<bool> {
         let key = key.clone();
         self.call(Method::Other, |store| async move { store.revoke_key(&key, now).await }).await
+    }
+
+    async fn revoke_token(&self, token: &RevokedToken, now: DateTime<Utc>) -> Answer<()> {
+        let token = token.clone();
+        self.call(Method::Other, |store| async move { store.revoke_token(&token, now).await }).await
+    }
+
+    async fn revoked_tokens(&self, only: Option<&str>) -> Answer<Vec<RevokedToken>> {
+        let only = only.map(str::to_owned);
+        self.call(Method::Keys, |store| async move { store.revoked_tokens(only.as_deref()).await })
+            .await
     }
 
     async fn keys_changed(&self, seen: u64) -> u64 {

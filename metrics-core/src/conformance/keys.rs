@@ -6,7 +6,7 @@ use super::draft::{later, start};
 use super::{join_all, older};
 use crate::key::{ApiKey, KeySettings, SettingsChange};
 use crate::query::Selection;
-use crate::store::{KeyChange, KeyRecord, Outcome, Rewrite, Store};
+use crate::store::{KeyChange, KeyRecord, Outcome, RevokedToken, Rewrite, Store};
 
 /// A new store has no keys and no sessions.
 pub async fn an_empty_store_has_nothing(store: &dyn Store) {
@@ -194,4 +194,19 @@ pub async fn an_unknown_key_is_not_revoked(store: &dyn Store) {
     assert!(!store.revoke_key(&ApiKey::generate(), start()).await.expect("stored"));
     let record = KeyRecord::new(other, start());
     assert_eq!(store.keys().await.expect("listed"), [record]);
+}
+
+/// A revoked token is listed until it would have expired, once, with the later of two times.
+pub async fn revoked_tokens_are_kept_until_they_expire(store: &dyn Store) {
+    let token = |id: &str, until_ms| RevokedToken { id: id.to_owned(), until: later(until_ms) };
+    let ids = async |only: Option<&str>| store.revoked_tokens(only).await.expect("listed");
+    assert_eq!(ids(None).await, []);
+    for revoked in [token("b", 10), token("a", 30), token("b", 20), token("b", 15)] {
+        store.revoke_token(&revoked, start()).await.expect("revoked");
+    }
+    assert_eq!(ids(None).await, [token("a", 30), token("b", 20)]);
+    assert_eq!(ids(Some("b")).await, [token("b", 20)]);
+    assert_eq!(ids(Some("B")).await, []);
+    store.revoke_token(&token("c", 40), later(21)).await.expect("revoked");
+    assert_eq!(ids(None).await, [token("a", 30), token("c", 40)]);
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
+
 use super::CopyError;
 use super::retry::with_retries;
 use super::sessions::PAGE;
@@ -48,4 +50,15 @@ pub(super) async fn copy_keys(from: &dyn Store, to: &dyn Store) -> Result<u64, C
         }
     }
     Ok(added)
+}
+
+/// Copies the revoked access tokens, so that each is refused by servers on the target too.
+pub(super) async fn copy_revoked_tokens(from: &dyn Store, to: &dyn Store) -> Result<(), CopyError> {
+    let tokens = with_retries(|| from.revoked_tokens(None)).await.map_err(CopyError::Read)?;
+    for token in &tokens {
+        // At the beginning of time none has expired.
+        let revoke = with_retries(|| to.revoke_token(token, DateTime::<Utc>::UNIX_EPOCH)).await;
+        revoke.map_err(CopyError::Write)?;
+    }
+    Ok(())
 }

@@ -9,11 +9,13 @@ use super::ReportError;
 use super::scanning::{RECORD_BYTES, Scanning, scoped};
 use crate::block::{Columns, Group, Groups};
 use crate::budget::Account;
-use crate::query::{Dimension, Metric, Periods, Query, QueryError, instant};
+use crate::query::{Dimension, Metric, Minimum, Period, Periods, Query, QueryError, instant};
 use crate::read::{
     Fold, Reading, all_of, computed, info, list, read_open, read_summaries, read_videos, summaries,
 };
-use crate::scan::{DimensionValue, Numbers, ScanError, Scanner, Scans, title, video_name};
+use crate::scan::{
+    DimensionValue, Numbers, ScanError, Scanner, Scans, SessionFilter, title, video_name,
+};
 use crate::store::{
     BlockSummary, OpenScan, Snapshot, Store, VideoId, VideoRecord, VideoScope, Videos,
 };
@@ -26,6 +28,9 @@ const DURATION_BLOCKS_MAX: usize = 4;
 
 /// The largest sum of identifiers and metadata of the listed videos, in bytes.
 const LISTED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// The period of all sessions.
+const ALL_TIME: Period = Period { from_ms: i64::MIN, to_ms: i64::MAX };
 
 /// A request for a list of videos with their metrics.
 ///
@@ -46,6 +51,10 @@ pub struct VideosQuery {
     pub query: Query,
     /// Only videos with this text in their identifier or title, in any case; at most [`SEARCH_BYTES_MAX`] bytes.
     pub search: Option<String>,
+    /// Only videos with a session of the selection, whenever it started. Their metadata, duration, first and last start
+    /// are then those of these sessions: a caller who may see only some sessions of a video learns nothing from the
+    /// others.
+    pub only_selected: bool,
 }
 
 impl Default for VideosQuery {
@@ -59,7 +68,8 @@ impl Default for VideosQuery {
 impl From<Query> for VideosQuery {
     /// Replaces the dimensions by [`Dimension::Video`].
     fn from(query: Query) -> Self {
-        Self { query: Query { dimensions: vec![Dimension::Video], ..query }, search: None }
+        let query = Query { dimensions: vec![Dimension::Video], ..query };
+        Self { query, search: None, only_selected: false }
     }
 }
 
@@ -68,6 +78,12 @@ impl VideosQuery {
     #[must_use]
     pub fn with_search(self, text: impl Into<String>) -> Self {
         Self { search: Some(text.into()), ..self }
+    }
+
+    /// Lists only videos with a session of the selection: see [the field](Self::only_selected).
+    #[must_use]
+    pub fn only_selected(self) -> Self {
+        Self { only_selected: true, ..self }
     }
 
     /// Validates the query.
@@ -133,7 +149,14 @@ pub(crate) async fn videos(
     let mut snapshot = store.snapshot().await?;
     let scanner = Scanner::new(&scanned, periods.current)?.with_now(now);
     let search = query.search.as_deref();
-    let listed = Listed::read(&mut *snapshot, &videos_of, scanner, search, account).await?;
+    let mut listing = Listing::read(&mut *snapshot, &videos_of, scanner, account).await?;
+    let mut visible = None;
+    if query.only_selected {
+        let filter = SessionFilter::new(&scanned.selection, ALL_TIME, Minimum::ViewMs(0));
+        let filter = filter.in_timezone(scanned.timezone);
+        visible = Some(listing.keep_selected(&mut *snapshot, filter).await?);
+    }
+    let listed = Listed::of(listing, search, &videos_of).await?;
     let Listed { scanner, names, mut records, videos, bytes } = listed;
     let mut compared = None;
     let mut further_bytes = bytes;
@@ -158,7 +181,10 @@ pub(crate) async fn videos(
         let ids = names.get(name).cloned().unwrap_or_default();
         page.push(Row { name: Arc::clone(name), ids, numbers: row.numbers });
     }
-    let facts = facts(&mut *snapshot, &page).await?;
+    let facts = match visible {
+        Some(facts) => facts,
+        None => facts(&mut *snapshot, &page).await?,
+    };
     let videos = computed(move || {
         let entries = page.into_iter().map(|row| row.entry(&records, &facts));
         Ok::<_, ReportError>(entries.collect::<Result<_, ScanError>>()?)
@@ -194,6 +220,35 @@ struct Listing {
 }
 
 impl Listing {
+    async fn read(
+        snapshot: &mut dyn Snapshot,
+        scope: &VideoScope,
+        scanner: Scanner,
+        account: &Account,
+    ) -> Result<Self, ReportError> {
+        let account = account.clone();
+        let listing = Self { scanner, records: HashMap::new(), listed: 0, bytes: 0, account };
+        list(snapshot, scope, listing, Self::visit).await
+    }
+
+    /// Drops the videos without a session that the filter selects, and returns the facts of the others.
+    async fn keep_selected(
+        &mut self,
+        snapshot: &mut dyn Snapshot,
+        filter: SessionFilter,
+    ) -> Result<HashMap<VideoId, Facts>, ReportError> {
+        let records = std::mem::take(&mut self.records);
+        let mut ids: Vec<_> = records.keys().copied().collect();
+        ids.sort_unstable();
+        let reading = Reading::new(VideoScope::default(), true, (i64::MIN, i64::MAX));
+        let fold = SelectedFacts { filter, records, facts: FactsFold::default() };
+        let fold = read_videos(snapshot, &reading, &Videos::These(ids), fold).await?;
+        let SelectedFacts { records, facts: FactsFold { facts }, .. } = fold;
+        self.records = records;
+        self.records.retain(|id, _| facts.contains_key(id));
+        Ok(facts)
+    }
+
     fn visit(&mut self, record: VideoRecord) -> Result<(), ReportError> {
         self.listed += 1;
         if self.scanner.selects_video(&info(&record)) {
@@ -209,16 +264,11 @@ impl Listing {
 }
 
 impl Listed {
-    async fn read(
-        snapshot: &mut dyn Snapshot,
-        scope: &VideoScope,
-        scanner: Scanner,
+    async fn of(
+        listing: Listing,
         search: Option<&str>,
-        account: &Account,
+        scope: &VideoScope,
     ) -> Result<Self, ReportError> {
-        let account = account.clone();
-        let listing = Listing { scanner, records: HashMap::new(), listed: 0, bytes: 0, account };
-        let listing = list(snapshot, scope, listing, Listing::visit).await?;
         let (search, scope) = (search.map(str::to_lowercase), scope.clone());
         computed(move || Ok(Self::named(listing, search.as_deref(), &scope)?)).await
     }
@@ -354,6 +404,40 @@ async fn facts(
         fold = read_summaries(snapshot, &selected, fold).await?;
     }
     Ok(fold.facts)
+}
+
+/// Collects facts from the sessions that a filter selects.
+struct SelectedFacts {
+    filter: SessionFilter,
+    records: HashMap<VideoId, VideoRecord>,
+    facts: FactsFold,
+}
+
+impl Fold for SelectedFacts {
+    type Error = ReportError;
+
+    fn groups(&self) -> Groups {
+        self.filter.groups().union(self.facts.groups())
+    }
+
+    fn selects(&mut self, video: &VideoRecord) -> Result<bool, ReportError> {
+        Ok(self.records.contains_key(&video.id))
+    }
+
+    fn add(&mut self, video: VideoId, columns: &Columns) -> Result<(), ReportError> {
+        let Some(record) = self.records.get(&video) else { return Ok(()) };
+        let sessions = self.filter.sessions(&info(record), columns)?;
+        let (Some(first), Some(last)) = (sessions.first(), sessions.last()) else { return Ok(()) };
+        let start_ms = |session: usize| columns.starts.get_ms(session);
+        let durations = columns.durations_ms.as_ref();
+        let duration = sessions
+            .iter()
+            .rev()
+            .find_map(|session| Some((start_ms(*session), (*durations?.get(*session))?)));
+        let facts = Facts { duration, ..Facts::started(start_ms(*first), start_ms(*last)) };
+        self.facts.note(video, facts);
+        Ok(())
+    }
 }
 
 /// Collects facts from the columns of sessions.

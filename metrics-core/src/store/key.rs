@@ -25,6 +25,15 @@ impl KeyRecord {
     }
 }
 
+/// An access token that is refused before it expires: see [`Store::revoke_token`](super::Store::revoke_token).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RevokedToken {
+    /// The id of the token, its claim `jti`.
+    pub id: String,
+    /// The time from which on the token is refused as expired. Stores keep milliseconds.
+    pub until: DateTime<Utc>,
+}
+
 /// A change of a key: see [`Store::change_key`](super::Store::change_key).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum KeyChange {

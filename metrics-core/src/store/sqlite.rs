@@ -21,6 +21,7 @@ mod rewrite;
 mod schema;
 mod snapshot;
 mod sql;
+mod tokens;
 mod transaction;
 mod unused;
 mod write;

@@ -25,6 +25,7 @@ mod rewrite;
 mod schema;
 mod snapshot;
 mod tls;
+mod tokens;
 mod totals;
 mod types;
 mod unused;

@@ -54,7 +54,7 @@ impl Params {
     /// The query for the values of a dimension, of all time unless said otherwise.
     fn values_query(&self, name: &str) -> Result<Query, Error> {
         let dimension: Dimension = name.parse()?;
-        let mut query = Query::new([Metric::Plays]).of(self.any_selection()?);
+        let mut query = Query::new([Metric::Plays]).of(self.selection(&["plays"])?);
         query = query.by(dimension.clone()).during(Timeframe::ALL);
         if let Some(timeframe) = self.get("timeframe") {
             query.timeframe = read_timeframe(timeframe)?;

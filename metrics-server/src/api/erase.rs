@@ -54,13 +54,16 @@ impl EraseSelection {
     /// [`Error::Parameter`] if a parameter is invalid, or all are missing; [`Error::Forbidden`] if the sessions belong
     /// to a key that is not granted.
     pub(crate) fn read(params: &Params, now: DateTime<Utc>) -> Result<Self, Error> {
-        let named: Vec<_> = SELECTORS.into_iter().filter(|it| params.get(it).is_some()).collect();
+        // An empty `query` selects everything in reports. Here it is rather a mistake.
+        let is_empty = |it: &Value| it.as_object().is_some_and(serde_json::Map::is_empty);
+        let is_named = |it: &&str| params.get(it).is_some_and(|value| !is_empty(value));
+        let named: Vec<_> = SELECTORS.into_iter().filter(is_named).collect();
         if named.is_empty() {
             let expected = "or one of `identifier`, `page`, `session_id` and `timeframe` is required: select the \
                             sessions to erase";
             return Err(Error::missing("query", expected));
         }
-        let selection = params.any_selection()?;
+        let selection = params.selection(&[])?;
         let text = |name: &'static str, bytes_max: usize| match params.get(name) {
             None => Ok(None),
             Some(Value::String(text)) if (1..=bytes_max).contains(&text.len()) => {

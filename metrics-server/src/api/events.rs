@@ -86,14 +86,20 @@ pub(crate) struct Sorted {
 
 /// Records a batch, and answers when it is durable.
 ///
-/// `key` is for events that name none.
+/// `key` is for events that name none. With `only`, events of other keys are rejected.
 pub(crate) async fn record(
     metrics: &Metrics,
     key: Option<&ApiKey>,
+    only: Option<&ApiKey>,
     info: &ConnectionInfo,
     body: &[u8],
 ) -> Result<Response<Body>, Error> {
     let Sorted { count, mut groups, mut answer } = sort(body, key)?;
+    if let Some(only) = only {
+        let others = groups.extract_if(|(key, _), _| key != only);
+        let refusal = Refusal::new(Code::Forbidden, "the token is of another key");
+        others.for_each(|(_, group)| answer.reject_all(&group, &refusal));
+    }
     if info.opted_out {
         for (_, group) in groups.drain() {
             info.counters.opt_out();

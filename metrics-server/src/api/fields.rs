@@ -43,7 +43,7 @@ struct Entry {
 pub(crate) async fn fields(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     params.check_names(&NAMES)?;
     let (limit, offset) = params.page(LIMIT)?;
-    let query = params.sessions_query()?;
+    let query = params.sessions_query(&["sessions"])?;
     let found = reports.fields(&query).await?;
     let fields = found.fields;
     let rest = Rest {

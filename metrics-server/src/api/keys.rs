@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::answer::{Nothing, Text};
 use crate::code::Code;
 use crate::error::Error;
@@ -72,7 +72,7 @@ impl From<InvalidKeySettings> for Error {
 }
 
 /// `GET /keys`: all keys that are granted, the oldest first.
-pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Text, Error> {
+pub(crate) async fn list(metrics: &Metrics, granted: &Grant) -> Result<Text, Error> {
     let mut records = metrics.keys().await?;
     records.retain(|record| granted.covers(&record.key));
     let usage = metrics.usage(&records).await?;
@@ -89,7 +89,7 @@ pub(crate) async fn list(metrics: &Metrics, granted: &Granted) -> Result<Text, E
 /// `POST /keys`: creates a key, or adds the one in the body.
 pub(crate) async fn create(
     metrics: &Metrics,
-    granted: &Granted,
+    granted: &Grant,
     body: &[u8],
 ) -> Result<Response<Body>, Error> {
     let mut members = Map::new();
@@ -100,7 +100,7 @@ pub(crate) async fn create(
     }
     let key = match members.remove("key").filter(|key| !key.is_null()) {
         // A caller with certain keys would not be granted this one.
-        None if !granted.is_all() => return Err(Error::Forbidden),
+        None if granted.within().keys.is_some() => return Err(Error::Forbidden),
         None => ApiKey::generate(),
         Some(text) => {
             let key = text.as_str().and_then(|text| ApiKey::new(text).ok()).ok_or_else(|| {
@@ -123,7 +123,7 @@ pub(crate) async fn create(
 /// `PATCH /keys/{id}`: replaces the settings in the body, and revokes or restores the key according to `revoked`.
 pub(crate) async fn change(
     metrics: &Metrics,
-    granted: &Granted,
+    granted: &Grant,
     id: &str,
     body: &[u8],
 ) -> Result<Response<Body>, Error> {
@@ -165,14 +165,14 @@ pub(crate) async fn change(
 }
 
 /// Limits protect the server from callers with certain keys, so only a caller with all permissions sets them.
-fn check_limits(granted: &Granted, has_limits: bool) -> Result<(), Error> {
+fn check_limits(granted: &Grant, has_limits: bool) -> Result<(), Error> {
     if has_limits && !granted.is_all() { Err(Error::Forbidden) } else { Ok(()) }
 }
 
 /// `DELETE /keys/{id}`: revokes the key, whose id is the key, raw or percent-encoded.
 pub(crate) async fn revoke(
     metrics: &Metrics,
-    granted: &Granted,
+    granted: &Grant,
     id: &str,
 ) -> Result<Response<Body>, Error> {
     for key in candidates(id) {

@@ -43,7 +43,10 @@ mod tests {
 
     /// A path that is like the one described.
     fn example(path: &str, key: &str) -> String {
-        path.replace("{key}", key).replace("{file}", "page.css").replace("{name}", "device")
+        path.replace("{key}", key)
+            .replace("{file}", "page.css")
+            .replace("{name}", "device")
+            .replace("{id}", "a")
     }
 
     /// The names of the operations at a path.
@@ -69,6 +72,9 @@ mod tests {
             Route::Keys => 7,
             Route::Key(_) => 8,
             Route::Erase => 26,
+            Route::Me => 27,
+            Route::Tokens => 28,
+            Route::Token(_) => 29,
             Route::Report(Report::Plays) => 9,
             Route::Report(Report::Engagement) => 10,
             Route::Report(Report::Sources) => 11,
@@ -87,7 +93,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 27;
+    const ROUTES: usize = 30;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

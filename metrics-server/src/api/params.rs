@@ -7,20 +7,15 @@ use metrics_core::containment::is_too_deep;
 use metrics_core::engagement::ResolutionError;
 use metrics_core::query::{Filter, LIMIT_MAX, QueryError};
 use metrics_core::time_bucket::{Buckets, Span, Width};
-use metrics_core::{ApiKey, BucketQuery, EngagementQuery, Selection, Timeframe};
+use metrics_core::{BucketQuery, EngagementQuery, Selection, Timeframe};
 use serde_json::{Map, Value};
 
 use super::timeframe::{number, read_timeframe};
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::code::Code;
 use crate::error::Error;
+use crate::selection::{read_identifiers, read_query};
 use crate::table::Format;
-
-/// The largest `query`, in bytes of JSON: the cost of comparing two arrays is the product of their lengths.
-const QUERY_BYTES_MAX: usize = 16 * 1_024;
-
-/// The most identifiers of one selection.
-const IDENTIFIERS_MAX: usize = 10_000;
 
 /// The parameters of the older reports: each accepts those of the others, as some clients send all of them to each.
 pub(crate) const OLDER: [&str; 10] = [
@@ -39,6 +34,9 @@ pub(crate) const OLDER: [&str; 10] = [
 /// A parameter without a meaning, by which clients get around caches.
 const CACHE_BUSTER: &str = "_";
 
+/// The access token in a query string, which was checked before.
+pub(crate) const TOKEN: &str = "token";
+
 /// Names that other programs use for a parameter, and that parameter.
 const MEANT: [(&[&str], &str); 5] = [
     (&["from", "to", "start", "end", "since", "until", "date", "period"], "timeframe"),
@@ -52,13 +50,16 @@ const MEANT: [(&[&str], &str); 5] = [
 const RANGES_MAX: u64 = 10_000;
 
 /// The parameters of one request: those of the body win over those of the query string.
+///
+/// They hold what the caller may read, and an endpoint gets a selection from nothing else: so no report can forget to
+/// narrow it.
 #[derive(Debug)]
 pub(crate) struct Params {
     // Without those that are null.
     values: Map<String, Value>,
     // The names of parameters that are null.
     nulls: Vec<String>,
-    granted: Granted,
+    granted: Grant,
 }
 
 /// The form of an engagement report.
@@ -71,13 +72,13 @@ pub(crate) enum Engagement {
 }
 
 impl Params {
-    /// Reads the parameters of a request, which may read the keys in `granted`.
+    /// Reads the parameters of a request, which may read what is `granted`.
     ///
     /// # Errors
     ///
     /// [`Error::Body`] if the body is neither empty nor a JSON object, or too deep; [`Error::Parameter`] if a parameter
     /// of the query string looks like JSON but is not.
-    pub(crate) fn parse(query: Option<&str>, body: &[u8], granted: Granted) -> Result<Self, Error> {
+    pub(crate) fn parse(query: Option<&str>, body: &[u8], granted: Grant) -> Result<Self, Error> {
         let mut values = from_query(query.unwrap_or_default())?;
         if !body.trim_ascii().is_empty() {
             let not_an_object = |_| Error::body("the body must be a JSON object");
@@ -104,7 +105,7 @@ impl Params {
 
     /// Wraps parameters that are parsed already.
     #[cfg(feature = "binary")]
-    pub(crate) fn of(values: Map<String, Value>, granted: Granted) -> Self {
+    pub(crate) fn of(values: Map<String, Value>, granted: Grant) -> Self {
         Self { values, nulls: Vec::new(), granted }
     }
 
@@ -131,7 +132,7 @@ impl Params {
 
     /// The query for plays and sources.
     pub(crate) fn bucket_query(&self) -> Result<BucketQuery, Error> {
-        let mut query = BucketQuery::from(self.selection()?);
+        let mut query = BucketQuery::from(self.selection(&["plays"])?);
         self.restrict(&mut query.timeframe, &mut query.minimum_view_ms)?;
         query.buckets = self.buckets()?;
         query.fill = self.flag("fill")?;
@@ -140,7 +141,7 @@ impl Params {
 
     /// The query for engagement.
     pub(crate) fn engagement_query(&self) -> Result<EngagementQuery, Error> {
-        let mut query = EngagementQuery::from(self.selection()?);
+        let mut query = EngagementQuery::from(self.selection(&["engagement"])?);
         query.timezone = self.timezone()?;
         self.restrict(&mut query.timeframe, &mut query.minimum_view_ms)?;
         if let Some(resolution) = self.values.get("resolution") {
@@ -155,9 +156,9 @@ impl Params {
         Ok(query)
     }
 
-    /// The query for single sessions: by default, all.
-    pub(crate) fn sessions_query(&self) -> Result<EngagementQuery, Error> {
-        let mut query = EngagementQuery::from(self.any_selection()?).during(Timeframe::ALL);
+    /// The query for single sessions: by default, all. It shows these numbers of them.
+    pub(crate) fn sessions_query(&self, shows: &[&str]) -> Result<EngagementQuery, Error> {
+        let mut query = EngagementQuery::from(self.selection(shows)?).during(Timeframe::ALL);
         query.timezone = self.timezone()?;
         if let Some(timeframe) = self.values.get("timeframe") {
             query.timeframe = read_timeframe(timeframe)?;
@@ -276,33 +277,31 @@ impl Params {
         Ok((limit as u32, offset))
     }
 
-    /// The selected sessions, narrowed to those that may be read: by default, all of these.
-    pub(crate) fn any_selection(&self) -> Result<Selection, Error> {
-        if ["identifier", "query"].iter().any(|it| self.values.contains_key(*it)) {
-            return self.selection();
-        }
-        self.granted.restrict(Selection::default().with_filter(self.filter()?))
-    }
-
-    /// The filter on the sessions of a selection.
-    fn filter(&self) -> Result<Filter, Error> {
-        let Some(filters) = self.values.get("filters") else { return Ok(Filter::default()) };
-        Ok(Filter::from_json(filters)?)
-    }
-
-    /// The selected sessions, narrowed to those that may be read.
-    pub(crate) fn selection(&self) -> Result<Selection, Error> {
+    /// The selected sessions, narrowed to those that may be read: by default, all of these. `shows` are the numbers that
+    /// the report shows, by the names in `metrics` of a token.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forbidden`] or [`Error::NotGranted`] if the caller may not read them.
+    pub(crate) fn selection(&self, shows: &[&str]) -> Result<Selection, Error> {
         let mut selection = match self.values.get("query") {
             Some(query) => read_query(query)?,
-            None if self.values.contains_key("identifier") => Selection::default(),
-            None => {
-                let expected = "or `query` is required: name the videos of the report";
-                return Err(Error::missing("identifier", expected));
-            }
+            None => Selection::default(),
         };
         selection.identifiers = self.values.get("identifier").map(read_identifiers).transpose()?;
-        selection.filter = self.filter()?;
-        self.granted.restrict(selection)
+        if let Some(filters) = self.values.get("filters") {
+            selection.filter = Filter::from_json(filters)?;
+        }
+        if self.values.contains_key("minimum_watch_seconds") {
+            // Requests with different minima would disclose how long each session watched.
+            self.granted.within().check_metrics(["view_time"])?;
+        }
+        self.granted.restrict(selection, shows.iter().copied())
+    }
+
+    /// What the caller may read.
+    pub(crate) fn granted(&self) -> &Grant {
+        &self.granted
     }
 
     fn timeframe(&self) -> Result<Option<Timeframe>, Error> {
@@ -371,6 +370,7 @@ fn from_query(query: &str) -> Result<Map<String, Value>, Error> {
     let mut values = Map::new();
     for (name, text) in form_urlencoded::parse(query.as_bytes()) {
         let value = match &*name {
+            TOKEN => continue,
             "query" => structured("query", &text)?,
             "timeframe" => structured("timeframe", &text)?,
             // A query as JSON, with the members that the body would have.
@@ -429,49 +429,6 @@ fn joined(first: Value, second: Value) -> Value {
     let mut all = elements(first);
     all.extend(elements(second));
     Value::Array(all)
-}
-
-fn read_identifiers(value: &Value) -> Result<Vec<String>, Error> {
-    let texts = match value {
-        Value::String(text) => Some(vec![text.clone()]),
-        Value::Array(all) => all.iter().map(|it| it.as_str().map(str::to_owned)).collect(),
-        _ => None,
-    };
-    texts.filter(|texts| texts.len() <= IDENTIFIERS_MAX).ok_or_else(|| {
-        Error::parameter("identifier", "must be a string, or an array of at most 10000 strings")
-    })
-}
-
-fn read_query(value: &Value) -> Result<Selection, Error> {
-    let wrong = |expected: &'static str| Error::parameter("query", expected);
-    // A query string may hold it as a text that is no object.
-    let Value::Object(members) = value else {
-        return Err(wrong("must be an object with any of `video`, `session` and `key`"));
-    };
-    if QUERY_BYTES_MAX < value.to_string().len() {
-        return Err(wrong("must have at most 16384 bytes"));
-    }
-    let object =
-        |value: &Value, expected| value.as_object().cloned().ok_or_else(|| wrong(expected));
-    let mut selection = Selection::default();
-    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
-        match name.as_str() {
-            "video" => selection.video = Some(object(value, "must have an object as `video`")?),
-            "session" => {
-                selection.session = Some(object(value, "must have an object as `session`")?);
-            }
-            "key" => {
-                // A `+` that is not encoded in a query string arrives as a space, which no key has.
-                let key = value.as_str().and_then(|text| ApiKey::new(&text.replace(' ', "+")).ok());
-                selection.key = Some(key.ok_or_else(|| wrong("must have an API key as `key`"))?);
-            }
-            _ => return Err(wrong("must have no other members than `video`, `session` and `key`")),
-        }
-    }
-    if selection == Selection::default() {
-        return Err(wrong("must have at least one of `video`, `session` and `key`"));
-    }
-    Ok(selection)
 }
 
 #[cfg(test)]

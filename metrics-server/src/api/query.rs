@@ -338,10 +338,15 @@ impl Params {
     ) -> Result<Query, Error> {
         let members: Vec<_> = MEMBERS.into_iter().chain(others.iter().copied()).collect();
         self.check_names(&members)?;
-        let mut query = query.of(self.any_selection()?);
+        let mut query = query;
         if let Some(names) = self.texts("metrics")? {
             query.metrics = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        } else if let Some(names) = &self.granted().within().metrics {
+            query.metrics = names.iter().filter_map(|name| name.parse().ok()).collect();
         }
+        let shows: Vec<_> = query.metrics.iter().map(|metric| metric.as_str()).collect();
+        let selection = self.selection(&shows)?;
+        query = query.of(selection);
         query.timezone = self.timezone()?;
         if let Some(timeframe) = self.get("timeframe") {
             query.timeframe = read_timeframe(timeframe)?;

@@ -116,6 +116,9 @@ impl Params {
             let search = search.ok_or_else(|| Error::parameter("search", "must be a text"))?;
             query = query.with_search(search);
         }
+        if !self.granted().within().has_whole_videos() {
+            query = query.only_selected();
+        }
         query.check()?;
         Ok(query)
     }

@@ -15,6 +15,6 @@ struct Answer {
 /// Returns the number of sessions that play at this moment.
 pub(crate) async fn watching(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     params.check_names(&OLDER)?;
-    let watching = reports.watching(&params.selection()?).await?;
+    let watching = reports.watching(&params.selection(&["watching"])?).await?;
     Ok(Text::json(Answer { watching }))
 }

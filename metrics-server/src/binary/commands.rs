@@ -8,6 +8,7 @@ mod health;
 mod import;
 mod keys;
 mod progress;
+mod token;
 
 use std::error::Error;
 
@@ -23,6 +24,7 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
     let here = &config.database;
     match command {
         Command::Migrate => open(config, here).await.map(drop),
+        Command::Token(command) => token::print(command, config.settings.tokens.as_ref()),
         Command::Health => health::check_health(config.listen).await,
         Command::Copy { from, to } => {
             let (from, to) = (open_there(config, from).await?, open(config, to).await?);

@@ -28,13 +28,14 @@ use metrics_core::source::PageDetail;
 use metrics_core::store::Migrations;
 use metrics_core::time_bucket::Span;
 
-pub(crate) use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
+pub(crate) use self::command::{Command, KeysCommand, KeysFormat, SessionsImport, TokenCommand};
 use self::exposure::Authentication;
 use self::source::Source;
 use crate::access::Access;
 use crate::memory::{CONNECTION_BYTES, CONNECTIONS_PART};
 use crate::route::Routes;
 use crate::settings::Settings;
+use crate::token::Tokens;
 
 /// The default number of connections that may be open at once, unless the memory is less. At some 30 KiB each, they
 /// need 3 GB.
@@ -229,6 +230,7 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
     let routes =
         if source.get(&table::PAGE)? { Routes::ALL } else { Routes::ALL.without(Routes::PAGE) };
     Ok(Settings {
+        tokens: tokens_of(source)?,
         default_key: source.get(&table::DEFAULT_KEY)?,
         access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
         refuse_opted_out: source.get(&table::OPT_OUT)?,
@@ -241,6 +243,18 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
         routes,
         ..Settings::default()
     })
+}
+
+/// Reads the secret of tokens: from a variable, or from a file.
+fn tokens_of(source: &Source<'_>) -> Result<Option<Tokens>, ConfigError> {
+    match (source.get(&table::TOKEN_SECRET)?, source.get(&table::TOKEN_SECRET_FILE)?) {
+        (Some(_), Some(_)) => {
+            let line =
+                "METRICS_TOKEN_SECRET and METRICS_TOKEN_SECRET_FILE exclude each other: unset one";
+            Err(ConfigError::Refused(line.to_owned()))
+        }
+        (tokens, of_file) => Ok(tokens.or(of_file)),
+    }
 }
 
 /// Reads the limits of keys that set none.

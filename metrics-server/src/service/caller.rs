@@ -10,7 +10,7 @@ use metrics_core::ApiKey;
 use metrics_core::user_agent::{Classification, Headers};
 
 use super::Service;
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::attempts::{Caller, CallerAddress};
 use crate::channel::ConnectionInfo;
 use crate::error::Error;
@@ -59,13 +59,13 @@ impl Service {
     /// The flow in which a caller takes turns.
     pub(super) fn flow(
         &self,
-        granted: &Granted,
+        granted: &Grant,
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Flow {
-        match granted {
-            Granted::Keys(keys) => Flow::of_keys(keys),
-            Granted::All => {
+        match &granted.within().keys {
+            Some(keys) => Flow::of_keys(keys),
+            None => {
                 Flow::Network(self.caller_address(headers, extensions).map(CallerAddress::network))
             }
         }
@@ -119,8 +119,21 @@ impl Service {
         }
     }
 
+    /// The key of events that name none, and the only key that events may have, if a token limits them.
+    pub(super) async fn keys_of(
+        &self,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<(Option<ApiKey>, Option<ApiKey>), Error> {
+        let named = self.key_of(query)?;
+        match self.key_of_token(query, headers).await? {
+            None => Ok((named, None)),
+            Some(only) => Ok((Some(only.clone()), Some(only))),
+        }
+    }
+
     /// The key of a batch: the one in its URL, or else the default.
-    pub(super) fn key_of(&self, query: Option<&str>) -> Result<Option<ApiKey>, Error> {
+    fn key_of(&self, query: Option<&str>) -> Result<Option<ApiKey>, Error> {
         let query = query.unwrap_or_default().as_bytes();
         let named = form_urlencoded::parse(query).find(|(name, _)| name == "key");
         match named {

@@ -6,14 +6,13 @@ use bytes::Bytes;
 use hyper::{Method, Request, Response};
 use tokio::time::timeout;
 
+use super::admit::Admission;
 use super::caller::Way;
 use super::reports::Sent;
 use super::{Inner, Service};
-use crate::access::{Decision, Granted};
 use crate::api::{events, health, keys, openapi, stats};
 use crate::body::check_end;
 use crate::error::Error;
-use crate::guard;
 use crate::page;
 use crate::response::{self, Body};
 use crate::route::Route;
@@ -21,9 +20,6 @@ use crate::table::Table;
 
 /// How long a batch waits when as many events as are allowed wait for the store already.
 const READY_MAX: Duration = Duration::from_secs(5);
-
-/// The timeout of an access decision.
-const ACCESS_MAX: Duration = Duration::from_secs(10);
 
 impl Service {
     pub(super) async fn dispatch<B>(
@@ -42,9 +38,8 @@ impl Service {
             return Err(Error::MethodNotAllowed { allow });
         }
         let (mut request, granted) = match self.admit(route, request).await? {
-            (request, Decision::Allow) => (request, Granted::All),
-            (request, Decision::AllowKeys(keys)) => (request, Granted::Keys(keys.into())),
-            (_, Decision::Refuse(response)) => return Ok(response),
+            (request, Admission::Granted(granted)) => (request, granted),
+            (_, Admission::Refused(response)) => return Ok(response),
         };
         let Inner { metrics, bodies, settings, .. } = &*self.inner;
         match (route, request.method().clone()) {
@@ -57,8 +52,6 @@ impl Service {
             (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
-            // Process statistics belong to no key.
-            (Route::Stats, _) if !granted.is_all() => Err(Error::Forbidden),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Stats, _) => {
@@ -67,11 +60,11 @@ impl Service {
                 Ok(stats::stats(metrics, counters, memory, connected))
             }
             (Route::Events, _) => {
-                let key = self.key_of(request.uri().query())?;
+                let (key, only) = self.keys_of(request.uri().query(), request.headers()).await?;
                 let info = self.connection_info(&request, Way::Batch);
                 let body = self.inner.batches.read(request.into_body()).await?;
                 timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
-                events::record(metrics, key.as_ref(), &info, &body).await
+                events::record(metrics, key.as_ref(), only.as_ref(), &info, &body).await
             }
             (Route::Keys, Method::POST) => {
                 let body = bodies.read(request.into_body()).await?;
@@ -86,6 +79,9 @@ impl Service {
                 keys::change(metrics, &granted, id, &body).await
             }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
+            (Route::Me | Route::Tokens | Route::Token(_), _) => {
+                self.answer_access(route, request, &granted).await
+            }
             (Route::Erase, _) => self.erase(request, granted).await,
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
                 let flow = self.flow(&granted, request.headers(), request.extensions());
@@ -97,29 +93,5 @@ impl Service {
                 }
             }
         }
-    }
-
-    /// Calls the access hook for a request that needs permission.
-    async fn admit<B>(
-        &self,
-        route: Route<'_>,
-        request: Request<B>,
-    ) -> Result<(Request<B>, Decision), Error>
-    where
-        B: hyper::body::Body,
-    {
-        let settings = &self.inner.settings;
-        let Some(purpose) = route.purpose(request.method()) else {
-            return Ok((request, Decision::Allow));
-        };
-        let (mut head, body) = request.into_parts();
-        guard::check(settings, purpose, &head, !body.is_end_stream())?;
-        let Some(access) = &settings.access else {
-            return Ok((Request::from_parts(head, body), Decision::Allow));
-        };
-        let caller = self.caller(&head.headers, &head.extensions);
-        head.extensions.insert(caller);
-        let decision = timeout(ACCESS_MAX, access.decide(&head, purpose)).await;
-        Ok((Request::from_parts(head, body), decision.map_err(|_| Error::Busy)?))
     }
 }

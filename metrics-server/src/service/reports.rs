@@ -5,7 +5,7 @@ use hyper::{Request, Response};
 use metrics_core::Reports;
 
 use super::{Inner, Service};
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::answer::{Text, within_time};
 use crate::api::params::Params;
 use crate::api::{dimensions, engagement, fields, plays, query, sources, videos, watching};
@@ -25,7 +25,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    fn params(&self, granted: Granted) -> Result<Params, Error> {
+    fn params(&self, granted: Grant) -> Result<Params, Error> {
         Params::parse(self.query.as_deref(), &self.body, granted)
     }
 }
@@ -35,7 +35,7 @@ impl Service {
     pub(super) async fn erase<B>(
         &self,
         request: Request<B>,
-        granted: Granted,
+        granted: Grant,
     ) -> Result<Response<Body>, Error>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
@@ -54,7 +54,7 @@ impl Service {
     pub(super) async fn report(
         &self,
         route: Route<'_>,
-        granted: Granted,
+        granted: Grant,
         flow: Flow,
         sent: Sent,
     ) -> Result<Response<Body>, Error> {
@@ -74,7 +74,7 @@ impl Service {
     /// Answers with sessions, when it is the caller's turn.
     pub(super) async fn export(
         &self,
-        granted: Granted,
+        granted: Grant,
         flow: Flow,
         sent: Sent,
     ) -> Result<Response<Body>, Error> {

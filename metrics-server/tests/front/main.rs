@@ -8,3 +8,4 @@ mod mount;
 mod page;
 mod readme;
 mod stores;
+mod tokens;

@@ -131,7 +131,6 @@ async fn parameters_and_bodies(seen: &mut Reached) {
     for (code, body) in [
         ("invalid_parameter", json!({ "identifier": "a", "interval": 7 })),
         ("unknown_parameter", json!({ "identifier": "a", "colour": 1 })),
-        ("missing_parameter", json!({})),
         ("unknown_timezone", json!({ "identifier": "a", "timezone": "Mars/Olympus" })),
         ("invalid_body", json!([])),
         (
@@ -142,6 +141,8 @@ async fn parameters_and_bodies(seen: &mut Reached) {
     ] {
         seen.post(code, &server, plays, &body).await;
     }
+    seen.post("missing_parameter", &server, "/api/v1/erase", &json!({})).await;
+    seen.http("invalid_token", server.http("GET", "/api/v1/plays?token=a.b.c")).await;
     let both = json!({ "identifier": "a", "ranges": 2, "resolution": "100 steps" });
     seen.post("conflicting_parameters", &server, "/api/v1/engagement", &both).await;
     let unknown = json!({ "metrics": ["nothing"] });

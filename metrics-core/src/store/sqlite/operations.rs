@@ -9,12 +9,12 @@ use diesel::sqlite::SqliteConnection;
 
 use super::snapshot::SqliteSnapshot;
 use super::transaction::transaction;
-use super::{SqliteStore, keys, open, read, rewrite, unused, write};
+use super::{SqliteStore, keys, open, read, rewrite, tokens, unused, write};
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
 use crate::store::{
-    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
-    SessionWrite, Snapshot, Store, Unused, VideoId,
+    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome,
+    RevokedToken, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::video::Video;
 
@@ -33,6 +33,22 @@ impl Store for SqliteStore {
         let (key, change) = (key.clone(), change.clone());
         self.write("change a key", move |connection, _| {
             Ok(keys::change(connection, &key, &change)?)
+        })
+        .await
+    }
+
+    async fn revoke_token(&self, token: &RevokedToken, now: DateTime<Utc>) -> Result<(), Error> {
+        let token = token.clone();
+        self.write("revoke a token", move |connection, _| {
+            Ok(tokens::revoke(connection, &token, now.timestamp_millis())?)
+        })
+        .await
+    }
+
+    async fn revoked_tokens(&self, only: Option<&str>) -> Result<Vec<RevokedToken>, Error> {
+        let only = only.map(str::to_owned);
+        self.read("list revoked tokens", move |connection| {
+            tokens::list(connection, only.as_deref())
         })
         .await
     }

@@ -27,4 +27,11 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    revoked_tokens (id) {
+        id -> Text,
+        until_ms -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(keys, videos);

@@ -11,12 +11,14 @@ use futures_util::FutureExt as _;
 
 use super::snapshot::TimescaleSnapshot;
 use super::types::{timestamp, unix_ms};
-use super::{TimescaleStore, closed, commit, ids, keys, listen, read, rewrite, schema, unused};
+use super::{
+    TimescaleStore, closed, commit, ids, keys, listen, read, rewrite, schema, tokens, unused,
+};
 use crate::key::{ApiKey, SessionId};
 use crate::query::instant;
 use crate::store::{
-    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome, Rewrite,
-    SessionWrite, Snapshot, Store, Unused, VideoId,
+    Error, Found, Instance, KeyChange, KeyId, KeyRecord, KnownVideo, OpenSession, Outcome,
+    RevokedToken, Rewrite, SessionWrite, Snapshot, Store, Unused, VideoId,
 };
 use crate::video::Video;
 
@@ -38,6 +40,22 @@ impl Store for TimescaleStore {
         let (key, change) = (key.clone(), change.clone());
         self.record("change a key", move |connection| {
             async move { keys::change(connection, &key, &change).await }.boxed()
+        })
+        .await
+    }
+
+    async fn revoke_token(&self, token: &RevokedToken, now: DateTime<Utc>) -> Result<(), Error> {
+        let token = token.clone();
+        self.record("revoke a token", move |connection| {
+            async move { tokens::revoke(connection, &token, now.timestamp_millis()).await }.boxed()
+        })
+        .await
+    }
+
+    async fn revoked_tokens(&self, only: Option<&str>) -> Result<Vec<RevokedToken>, Error> {
+        let only = only.map(str::to_owned);
+        self.record("list revoked tokens", move |connection| {
+            async move { tokens::list(connection, only.as_deref()).await }.boxed()
         })
         .await
     }

@@ -1,11 +1,13 @@
 //! Every form that each parameter may have, and the errors for all others.
 
+use metrics_core::ApiKey;
+
 use super::*;
 use chrono::DateTime;
 use serde_json::json;
 
 fn parse(body: &Value) -> Params {
-    Params::parse(None, body.to_string().as_bytes(), Granted::All).unwrap()
+    Params::parse(None, body.to_string().as_bytes(), Grant::all()).unwrap()
 }
 
 fn with(name: &str, value: &Value) -> Params {
@@ -35,7 +37,7 @@ fn body_and_query_string_mean_the_same() {
              &timezone=Europe%2FAmsterdam&fill=true",
         ),
         b"",
-        Granted::All,
+        Grant::all(),
     );
     assert_eq!(query.unwrap().bucket_query().unwrap(), body.bucket_query().unwrap());
 }
@@ -43,9 +45,9 @@ fn body_and_query_string_mean_the_same() {
 #[test]
 fn the_body_wins() {
     let params =
-        Params::parse(Some("identifier=a&ranges=3"), br#"{"identifier":"b"}"#, Granted::All)
+        Params::parse(Some("identifier=a&ranges=3"), br#"{"identifier":"b"}"#, Grant::all())
             .unwrap();
-    assert_eq!(params.selection().unwrap(), Selection::identifier("b"));
+    assert_eq!(params.selection(&[]).unwrap(), Selection::identifier("b"));
     assert_eq!(params.engagement().unwrap(), Engagement::Ranges(3));
 }
 
@@ -53,35 +55,35 @@ fn the_body_wins() {
 fn a_body_is_an_object() {
     for body in ["[]", "1", "{", "\"a\"", "\u{feff}{}"] {
         assert_eq!(
-            error_text(Params::parse(None, body.as_bytes(), Granted::All)),
+            error_text(Params::parse(None, body.as_bytes(), Grant::all())),
             "the body must be a JSON object"
         );
     }
-    assert_eq!(error_text(Params::parse(None, b"\xff", Granted::All)), "the body must be UTF-8");
+    assert_eq!(error_text(Params::parse(None, b"\xff", Grant::all())), "the body must be UTF-8");
     // Deeper than the limit of the parser itself, too.
     for depth in [64, 70, 5_000] {
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        let err = error_text(Params::parse(None, deep.as_bytes(), Granted::All));
+        let err = error_text(Params::parse(None, deep.as_bytes(), Grant::all()));
         assert_eq!(err, "the body must be at most 64 levels deep");
     }
     let closed = format!("{{\"a\":]]{}}}", "[],".repeat(70));
     assert_eq!(
-        error_text(Params::parse(None, closed.as_bytes(), Granted::All)),
+        error_text(Params::parse(None, closed.as_bytes(), Grant::all())),
         "the body must be a JSON object"
     );
-    assert!(Params::parse(None, b" \n", Granted::All).is_ok());
+    assert!(Params::parse(None, b" \n", Grant::all()).is_ok());
 }
 
 #[test]
-fn a_selection_is_needed() {
-    let needed = "`identifier` or `query` is required: name the videos of the report";
-    assert_eq!(error_text(parse(&json!({})).selection()), needed);
-    assert_eq!(error_text(parse(&json!({"identifier": null, "query": null})).selection()), needed);
+fn without_a_selection_everything_is_selected() {
+    for body in [json!({}), json!({"identifier": null, "query": null}), json!({"query": {}})] {
+        assert_eq!(parse(&body).selection(&[]).unwrap(), Selection::default(), "{body}");
+    }
 }
 
 #[track_caller]
 fn check_selection(body: &Value, expected: Result<Selection, &str>) {
-    let read = parse(body).selection().map_err(|err| err.to_string());
+    let read = parse(body).selection(&[]).map_err(|err| err.to_string());
     assert_eq!(read, expected.map_err(str::to_owned));
 }
 
@@ -99,15 +101,15 @@ fn identifiers_are_strings() {
         check_selection(&json!({"identifier": value}), Err(wrong));
     }
     let params =
-        Params::parse(Some("identifier=%5B%22a%22%2C%22b%22%5D"), b"", Granted::All).unwrap();
-    assert_eq!(params.selection().unwrap(), many(&["a", "b"]));
+        Params::parse(Some("identifier=%5B%22a%22%2C%22b%22%5D"), b"", Grant::all()).unwrap();
+    assert_eq!(params.selection(&[]).unwrap(), many(&["a", "b"]));
     for query in ["identifier=a&identifier=%5B%22b%22%5D", "identifier=%5B%22a%22%5D&identifier=b"]
     {
-        let params = Params::parse(Some(query), b"", Granted::All).unwrap();
-        assert_eq!(params.selection().unwrap(), many(&["a", "b"]), "{query}");
+        let params = Params::parse(Some(query), b"", Grant::all()).unwrap();
+        assert_eq!(params.selection(&[]).unwrap(), many(&["a", "b"]), "{query}");
     }
-    let params = Params::parse(Some("identifier=%5Bdraft%5D"), b"", Granted::All).unwrap();
-    assert_eq!(params.selection().unwrap(), many(&["[draft]"]));
+    let params = Params::parse(Some("identifier=%5Bdraft%5D"), b"", Grant::all()).unwrap();
+    assert_eq!(params.selection(&[]).unwrap(), many(&["[draft]"]));
 }
 
 #[test]
@@ -120,19 +122,18 @@ fn an_invalid_query_names_its_member() {
     check_selection(&query, Ok(expected));
     for (query, wrong) in [
         (json!(1), "must be an object with any of `video`, `session` and `key`"),
-        (json!({}), "must have at least one of `video`, `session` and `key`"),
         (json!({"vid": 1}), "must have no other members than `video`, `session` and `key`"),
         (json!({"video": 1}), "must have an object as `video`"),
         (json!({"session": []}), "must have an object as `session`"),
         (json!({"key": 1}), "must have an API key as `key`"),
-        (json!({"video": {"a": "x".repeat(QUERY_BYTES_MAX)}}), "must have at most 16384 bytes"),
+        (json!({"video": {"a": "x".repeat(16_384)}}), "must have at most 16384 bytes"),
     ] {
         check_selection(&json!({ "query": query }), Err(&format!("`query` {wrong}")));
     }
     let params =
-        Params::parse(Some("query=%20%7B%22key%22%3A%22k%22%7D"), b"", Granted::All).unwrap();
-    assert_eq!(params.selection().unwrap(), Selection::key(ApiKey::new("k").unwrap()));
-    let err = error_text(Params::parse(Some("query=%7B"), b"", Granted::All));
+        Params::parse(Some("query=%20%7B%22key%22%3A%22k%22%7D"), b"", Grant::all()).unwrap();
+    assert_eq!(params.selection(&[]).unwrap(), Selection::key(ApiKey::new("k").unwrap()));
+    let err = error_text(Params::parse(Some("query=%7B"), b"", Grant::all()));
     assert_eq!(err, "`query` must be JSON in a query string");
 }
 

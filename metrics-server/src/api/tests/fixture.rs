@@ -13,7 +13,7 @@ use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Video, Viewing};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::answer::{Answers, Text};
 use crate::api::params::Params;
 use crate::api::{dimensions, engagement, keys, plays, query, sources, videos, watching};
@@ -119,7 +119,7 @@ impl Fixture {
     }
 
     pub(super) async fn keys(&self) -> Value {
-        let listed = respond(keys::list(&self.metrics, &Granted::All).await).await;
+        let listed = respond(keys::list(&self.metrics, &Grant::all()).await).await;
         let mut listed = answer(listed, 200).await;
         for key in listed["keys"].as_array_mut().unwrap() {
             key.as_object_mut().unwrap().remove("usage").unwrap();
@@ -139,7 +139,7 @@ pub(super) fn ms(time: &str) -> i64 {
 }
 
 pub(super) fn parse(params: &Value) -> Params {
-    Params::parse(None, params.to_string().as_bytes(), Granted::All).unwrap()
+    Params::parse(None, params.to_string().as_bytes(), Grant::all()).unwrap()
 }
 
 /// The JSON of an answer, without its `meta`.

@@ -3,6 +3,7 @@
 mod erase;
 mod keys;
 mod report;
+mod token;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,8 @@ use metrics_core::key::{KeySettings, SettingsChange};
 use self::erase::EraseFlags;
 use self::keys::KeysFlags;
 use self::report::{ExportFlags, ReportFlags};
+pub(crate) use self::token::TokenCommand;
+use self::token::TokenFlags;
 use super::read::read_database;
 use super::table::DATABASE;
 use super::{ConfigError, Database, PostgresUrl};
@@ -61,6 +64,8 @@ pub(crate) enum Command {
         /// The file to write; none for the standard output.
         output: Option<PathBuf>,
     },
+    /// Print an access token, or the secret of a key.
+    Token(TokenCommand),
     /// Request the health of the running server.
     Health,
 }
@@ -106,7 +111,11 @@ impl Command {
     pub(crate) fn prints(&self) -> bool {
         matches!(
             self,
-            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Delete { .. }
+            Self::Keys(_)
+                | Self::Token(_)
+                | Self::Export { .. }
+                | Self::Erase { .. }
+                | Self::Delete { .. }
         )
     }
 
@@ -119,6 +128,7 @@ impl Command {
         Ok(match flags {
             CommandFlags::Health => Self::Health,
             CommandFlags::Keys(flags) => Self::Keys(flags.read()?),
+            CommandFlags::Token(flags) => Self::Token(flags.read()?),
             CommandFlags::Erase(flags) => flags.read()?,
             CommandFlags::Delete(flags) => Self::Delete { dry_run: flags.dry_run },
             CommandFlags::Export(flags) => flags.report.read(flags.table)?,
@@ -172,6 +182,8 @@ pub(crate) enum CommandFlags {
     /// List, create, change, revoke and restore API keys; running servers follow within a second
     #[command(subcommand)]
     Keys(KeysFlags),
+    /// Print an access token, or the secret with which the owner of a key signs tokens
+    Token(Box<TokenFlags>),
     /// Erase sessions, and videos and pages without others; each flag narrows the selection
     Erase(Box<EraseFlags>),
     /// Delete all sessions older than --retention now, by the clock alone

@@ -14,6 +14,7 @@ use super::{Database, PostgresUrl};
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
 use crate::networks::{InvalidNetwork, Networks};
+use crate::token::Tokens;
 
 /// A value that its type reads.
 pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, Unreadable> {
@@ -95,6 +96,18 @@ pub(super) fn read_bot_networks(file: &str) -> Result<Arc<Networks>, Unreadable>
     let text = std::fs::read_to_string(file).map_err(|err| unreadable(&err))?;
     let networks = text.parse().map_err(|err: InvalidNetwork| unreadable(&err))?;
     Ok(Arc::new(networks))
+}
+
+/// Reads the file that has the secret of tokens.
+pub(super) fn read_token_secret(file: &str) -> Result<Option<Tokens>, Unreadable> {
+    optional(file, |file| Some(std::fs::read_to_string(file)))?
+        .transpose()
+        .map_err(|err| Unreadable::Because(format!("cannot be read: {err}")))?
+        .map(|secret| {
+            let short = || Unreadable::Because("has a secret of fewer than 32 bytes".to_owned());
+            Tokens::new(secret.trim()).ok_or_else(short)
+        })
+        .transpose()
 }
 
 pub(super) fn read_hosts(text: &str) -> Result<Hosts, Unreadable> {

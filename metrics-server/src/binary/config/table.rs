@@ -13,13 +13,14 @@ use metrics_core::{ApiKey, Bots};
 use super::memory::read_memory;
 use super::read::{
     chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_hosts, read_limits,
-    read_log_filter, read_retention, switched, verbatim, within,
+    read_log_filter, read_retention, read_token_secret, switched, verbatim, within,
 };
 use super::setting::{About, Default, SERVER, Setting};
 use super::{Database, LogFormat};
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 use crate::networks::Networks;
+use crate::token::Tokens;
 
 /// The server and all commands that open a store.
 const WITH_STORE: &[&str] =
@@ -28,7 +29,7 @@ const WITH_STORE: &[&str] =
 /// The server and all commands.
 const ALL: &[&str] = &[
     SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos",
-    "health",
+    "token", "health",
 ];
 
 /// Defines settings, and the table of all of them.
@@ -157,6 +158,22 @@ settings! {
         accepted: "true or false",
         help: "`true` or `false`: whether reports, keys and the page require user and password. Without a password, a server \
                that listens beyond this machine starts only with `false`"
+    }
+    TOKEN_SECRET: Option<Tokens> {
+        read: |text| optional(text, |text| Tokens::new(text)),
+        variable: "METRICS_TOKEN_SECRET",
+        accepted: "a secret of at least 32 bytes",
+        help: "The secret that signs access tokens, at least 32 bytes: without one, tokens are refused. All \
+               instances have the same",
+        commands: &[SERVER, "token"],
+        is_secret: true
+    }
+    TOKEN_SECRET_FILE: Option<Tokens> {
+        read: read_token_secret,
+        variable: "METRICS_TOKEN_SECRET_FILE",
+        accepted: "a file with a secret of at least 32 bytes",
+        help: "A file with that secret; white space around it does not count",
+        commands: &[SERVER, "token"]
     }
     DEFAULT_KEY: Option<ApiKey> {
         read: |text| optional(text, |text| ApiKey::new(text).ok()),

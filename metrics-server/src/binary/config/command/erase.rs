@@ -4,7 +4,7 @@ use chrono::Utc;
 use serde_json::{Map, Value};
 
 use super::{Command, ConfigError, SureFlags};
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::api::erase::EraseSelection;
 use crate::api::params::{Params, structured};
 use crate::error::Error;
@@ -84,6 +84,6 @@ impl EraseFlags {
         if let Some(timeframe) = self.timeframe {
             values.insert("timeframe".to_owned(), structured("timeframe", &timeframe)?);
         }
-        Ok(Params::of(values, Granted::All))
+        Ok(Params::of(values, Grant::all()))
     }
 }

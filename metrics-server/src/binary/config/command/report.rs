@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use super::{Command, ConfigError};
-use crate::access::Granted;
+use crate::access::Grant;
 use crate::api::params::{Params, query_json, structured};
 use crate::error::Error;
 use crate::export::Export;
@@ -129,6 +129,6 @@ impl ReportFlags {
             members.and_then(|members| members.insert("key".to_owned(), key.into()));
         }
         values.extend(query.map(|query| ("query".to_owned(), query)));
-        Ok(Params::of(values, Granted::All))
+        Ok(Params::of(values, Grant::all()))
     }
 }
