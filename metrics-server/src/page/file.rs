@@ -24,7 +24,7 @@ const REVALIDATE: &str = "no-cache";
 /// For large files without dependents.
 const ONE_DAY: &str = "max-age=86400";
 
-static FILES: LazyLock<[File; 10]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 18]> = LazyLock::new(|| {
     [
         File::text("page.css", "text/css; charset=utf-8", include_str!("page.css")),
         File::text("theme.js", SCRIPT, include_str!("theme.js")),
@@ -33,6 +33,14 @@ static FILES: LazyLock<[File; 10]> = LazyLock::new(|| {
         File::text("charts.js", SCRIPT, include_str!("charts.js")),
         File::text("player.js", SCRIPT, include_str!("player.js")),
         File::text("words.js", SCRIPT, include_str!("words.js")),
+        File::text("charts/bars.js", SCRIPT, include_str!("charts/bars.js")),
+        File::text("charts/draw.js", SCRIPT, include_str!("charts/draw.js")),
+        File::text("charts/index.js", SCRIPT, include_str!("charts/index.js")),
+        File::text("charts/line.js", SCRIPT, include_str!("charts/line.js")),
+        File::text("charts/maths.js", SCRIPT, include_str!("charts/maths.js")),
+        File::text("charts/styles.js", SCRIPT, include_str!("charts/styles.js")),
+        File::text("charts/text.js", SCRIPT, include_str!("charts/text.js")),
+        File::text("charts/words.js", SCRIPT, include_str!("charts/words.js")),
         File::text("icon.svg", "image/svg+xml", include_str!("icon.svg")),
         File::video("tide.webm", include_bytes!("tide.webm")),
         File::video("dusk.webm", include_bytes!("dusk.webm")),

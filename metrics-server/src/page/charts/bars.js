@@ -1,0 +1,67 @@
+// Rows with a value and a bar as long as their share.
+
+import { html } from './draw.js';
+import { adoptStyles } from './styles.js';
+import { fill, formatOf, numberText } from './text.js';
+
+const SHOWN_IN_NAME = 5; // Rows that the sentence for screen readers has.
+
+function draw(root, rows, options) {
+  const { words, limit = rows.length, caption, name = caption, valueName, empty = words.empty, color } = options;
+  const shown = rows.slice(0, limit);
+  const sum = shown.reduce((sum, { value }) => sum + (value ?? 0), 0);
+  const shares = shown.map(({ share, value }) => share ?? (sum > 0 ? (value ?? 0) / sum : 0));
+  if (color) root.style.setProperty('--mc-color', color);
+  const percent = (share) => numberText(share, options.locale, { style: 'percent', maximumFractionDigits: share > 0 && share < 0.01 ? 1 : 0 });
+  const first = shown.slice(0, SHOWN_IN_NAME).map((row, index) => `${row.name} ${percent(shares[index])}`);
+  const list = html('ul', { class: 'mc-rows', 'aria-label': fill(words.bars, { name, rows: first.join(', ') || empty }) });
+  shown.forEach((row, index) => list.append(rowOf(row, shares[index], percent, options)));
+  if (shown.length === 0) list.append(html('li', { class: 'mc-rest' }, empty));
+  const rest = rows.length - shown.length;
+  if (rest > 0) list.append(restOf(rest, options));
+  const head = html('div', { class: 'mc-caption', 'aria-hidden': true }, html('span', {}, caption ?? ''), html('span', {}, valueName ?? ''));
+  root.replaceChildren(...(caption || valueName ? [head] : []), list);
+  adoptStyles(root);
+}
+
+function rowOf(row, share, percent, options) {
+  const { onPick, showShare = true } = options;
+  const pressed = row.isActive === undefined ? null : String(Boolean(row.isActive));
+  // A name of the other direction keeps its place.
+  const text = html('bdi', {}, row.name);
+  const attributes = { class: 'mc-name', title: row.title ?? row.name };
+  const name = onPick ? html('button', { type: 'button', 'aria-pressed': pressed, ...attributes }, text) : html('span', attributes, text);
+  if (onPick) name.addEventListener('click', () => onPick(row));
+  const bar = html('span', { class: 'mc-fill' });
+  bar.style.inlineSize = `${Math.round(Math.min(share, 1) * 1000) / 10}%`;
+  const value = html('span', { class: 'mc-value' }, row.value == null ? '–' : formatOf(options)(row.value));
+  const kinds = [row.isActive && 'is-active', row.isMuted && 'is-muted'].filter(Boolean).join(' ');
+  return html('li', { class: kinds }, bar, name, value, ...(showShare ? [html('span', { class: 'mc-share' }, percent(share))] : []));
+}
+
+function restOf(rest, { words, locale, onMore }) {
+  const text = fill(words.more, { count: numberText(rest, locale) });
+  if (!onMore) return html('li', { class: 'mc-rest' }, text);
+  const more = html('button', { type: 'button', class: 'mc-name' }, text);
+  more.addEventListener('click', onMore);
+  return html('li', { class: 'mc-rest' }, more);
+}
+
+/** Horizontal bars: `[{ name, value, share, title, isActive, isMuted }]`, in the order given. */
+export function bars(element, data, options) {
+  let all = { locale: 'en', unit: 'count', ...options };
+  const root = html('div', { class: 'mc mc-plays mc-bars' });
+  element.replaceChildren(root);
+  draw(root, data, all);
+  return {
+    update(data, options = {}) {
+      all = { ...all, ...options };
+      // The focus stays on the row of the same place.
+      const buttons = () => [...root.querySelectorAll('button')];
+      const focused = buttons().indexOf(root.getRootNode().activeElement);
+      draw(root, data, all);
+      if (focused >= 0) buttons()[Math.min(focused, buttons().length - 1)]?.focus();
+    },
+    destroy: () => root.remove(),
+  };
+}
