@@ -24,7 +24,7 @@ const REVALIDATE: &str = "no-cache";
 /// For large files without dependents.
 const ONE_DAY: &str = "max-age=86400";
 
-static FILES: LazyLock<[File; 18]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 20]> = LazyLock::new(|| {
     [
         File::text("page.css", "text/css; charset=utf-8", include_str!("page.css")),
         File::text("theme.js", SCRIPT, include_str!("theme.js")),
@@ -35,9 +35,11 @@ static FILES: LazyLock<[File; 18]> = LazyLock::new(|| {
         File::text("words.js", SCRIPT, include_str!("words.js")),
         File::text("charts/bars.js", SCRIPT, include_str!("charts/bars.js")),
         File::text("charts/draw.js", SCRIPT, include_str!("charts/draw.js")),
+        File::text("charts/histogram.js", SCRIPT, include_str!("charts/histogram.js")),
         File::text("charts/index.js", SCRIPT, include_str!("charts/index.js")),
         File::text("charts/line.js", SCRIPT, include_str!("charts/line.js")),
         File::text("charts/maths.js", SCRIPT, include_str!("charts/maths.js")),
+        File::text("charts/retention.js", SCRIPT, include_str!("charts/retention.js")),
         File::text("charts/styles.js", SCRIPT, include_str!("charts/styles.js")),
         File::text("charts/text.js", SCRIPT, include_str!("charts/text.js")),
         File::text("charts/words.js", SCRIPT, include_str!("charts/words.js")),

@@ -39,7 +39,10 @@ export function widthOf(text, element, weight = 400) {
   return Math.ceil(pen.measureText(text).width) + 1;
 }
 
-/** A chart in `host`. A kind of chart defines `paint`, `sentence` and `rows`, and may define `isEmpty` and `chosen`. */
+/**
+ * A chart in `host`. A kind of chart defines `paint`, `sentence`, `cursorName` and `rows`, and may define
+ * `isEmpty`, `chosen` and `decorate`.
+ */
 export class Chart {
   #observer;
   #width = 0;
@@ -88,6 +91,11 @@ export class Chart {
     return false;
   }
 
+  /** The stop at which keys begin. */
+  startIndex() {
+    return this.stops.length - 1;
+  }
+
   /** Draws everything anew for the present width. */
   draw() {
     const width = this.plot.clientWidth;
@@ -111,6 +119,7 @@ export class Chart {
     if (hasTable && !this.details.isConnected) this.root.append(this.details);
     if (!hasTable) this.details.remove();
     this.details.querySelector('summary').textContent = this.words.table;
+    this.decorate?.(isEmpty);
   }
 
   /** Adds the grid and the labels of the values, and sets `left`, `right` and `y`. */
@@ -172,11 +181,11 @@ export class Chart {
 
   #describe() {
     const { cursor, stops } = this;
-    const index = this.#index ?? 0;
+    const index = this.#index ?? this.startIndex();
     cursor.setAttribute('aria-label', this.cursorName());
     cursor.setAttribute('aria-valuemin', 0);
     cursor.setAttribute('aria-valuemax', Math.max(0, stops.length - 1));
-    cursor.setAttribute('aria-valuenow', index);
+    cursor.setAttribute('aria-valuenow', Math.max(0, index));
     cursor.setAttribute('aria-valuetext', stops[index]?.text ?? '');
   }
 
@@ -219,14 +228,14 @@ export class Chart {
     plot.addEventListener('click', (event) => {
       if (!this.isSeeking && this.stops.length > 0) this.chosen?.(this.#nearest(event), event);
     });
-    cursor.addEventListener('focus', () => cursor.matches(':focus-visible') && this.show(this.#index ?? this.stops.length - 1));
+    cursor.addEventListener('focus', () => cursor.matches(':focus-visible') && this.show(this.#index ?? this.startIndex()));
     cursor.addEventListener('blur', () => this.show(null));
     cursor.addEventListener('keydown', (event) => this.#press(event));
   }
 
   #press(event) {
     const last = this.stops.length - 1;
-    const from = this.#index ?? 0;
+    const from = this.#index ?? this.startIndex();
     const page = Math.max(1, Math.round(last * PAGE));
     const to = { Home: 0, End: last, PageUp: from + page, PageDown: from - page }[event.key] ?? (event.key in KEYS ? from + KEYS[event.key] : null);
     if (event.key === 'Escape') this.show(null);

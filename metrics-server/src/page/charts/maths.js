@@ -115,13 +115,19 @@ export function curveOf({ engagement }, { step = 1 } = {}) {
   if (curve.sessions > 0) curve.averagePercentageViewed = viewed / curve.sessions;
   const last = Math.max(0, ...places.keys());
   curve.length = isPercent ? 100 : (curve.duration ?? (places.size > 0 ? last + step : 0));
-  // Files are a frame too long: the last moment is no step of its own.
-  const count = Math.max(0, Math.ceil((curve.length - 0.1) / step - 1e-9));
+  // A fragment at the end is no step of its own: players stop a frame before it. Its exits are those of the last step.
+  const count = Math.max(places.size > 0 ? 1 : 0, Math.round(curve.length / step - 1e-9));
+  const none = { viewers: 0, views: 0, exits: 0, skips: 0 };
   curve.steps = Array.from({ length: count }, (_, index) => {
     const from = Number((index * step).toPrecision(12));
-    const found = places.get(from) ?? { viewers: 0, views: 0, exits: 0, skips: 0 };
-    return { ...found, from, to: Math.min(from + step, curve.length) };
+    return { ...(places.get(from) ?? none), from, to: index === count - 1 ? curve.length : from + step };
   });
+  const end = curve.steps.at(-1);
+  for (const [from, it] of places) {
+    if (!end || from <= end.from) continue;
+    end.exits += it.exits;
+    end.skips += it.skips;
+  }
   return curve;
 }
 

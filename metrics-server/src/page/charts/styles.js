@@ -39,6 +39,7 @@ const CSS = `
 .mc-head { stroke: var(--ink-); stroke-width: 1.5; }
 .mc-knob { fill: var(--ink-); stroke: var(--surface-); stroke-width: 2; }
 .mc-bar { fill: var(--mc-color); }
+.mc-histogram .mc-bar { fill-opacity: 0.6; }
 .mc-viewers { --mc-color: var(--viewers-); }
 .mc-replays { --mc-color: var(--replays-); }
 .mc-plays { --mc-color: var(--plays-); }
@@ -86,7 +87,7 @@ button.mc-moment:hover { border-color: var(--muted-); }
   .mc {
     --ink-: CanvasText;
     --muted-: CanvasText;
-    --line-: GrayText;
+    --line-: CanvasText;
     --surface-: Canvas;
     --viewers-: CanvasText;
     --replays-: Highlight;
@@ -95,6 +96,8 @@ button.mc-moment:hover { border-color: var(--muted-); }
     --exits-: CanvasText;
     --skips-: Highlight;
   }
+  .mc-grid { stroke-opacity: 0.25; }
+  .mc-plays { --mc-color: CanvasText !important; }
   .mc-fill { inset-block: auto 0; block-size: 3px; border-radius: 0; background: CanvasText !important; forced-color-adjust: none; }
   .is-active .mc-fill { background: Highlight !important; }
   .is-active .mc-name { outline: 2px solid Highlight; outline-offset: -2px; }
