@@ -24,7 +24,7 @@ const REVALIDATE: &str = "no-cache";
 /// For large files without dependents.
 const ONE_DAY: &str = "max-age=86400";
 
-static FILES: LazyLock<[File; 20]> = LazyLock::new(|| {
+static FILES: LazyLock<[File; 25]> = LazyLock::new(|| {
     [
         File::text("page.css", "text/css; charset=utf-8", include_str!("page.css")),
         File::text("theme.js", SCRIPT, include_str!("theme.js")),
@@ -32,6 +32,11 @@ static FILES: LazyLock<[File; 20]> = LazyLock::new(|| {
         File::text("reports.js", SCRIPT, include_str!("reports.js")),
         File::text("charts.js", SCRIPT, include_str!("charts.js")),
         File::text("player.js", SCRIPT, include_str!("player.js")),
+        File::text("video.js", SCRIPT, include_str!("video.js")),
+        File::text("video-data.js", SCRIPT, include_str!("video-data.js")),
+        File::text("video-stage.js", SCRIPT, include_str!("video-stage.js")),
+        File::text("video-styles.js", SCRIPT, include_str!("video-styles.js")),
+        File::text("video-words.js", SCRIPT, include_str!("video-words.js")),
         File::text("words.js", SCRIPT, include_str!("words.js")),
         File::text("charts/bars.js", SCRIPT, include_str!("charts/bars.js")),
         File::text("charts/draw.js", SCRIPT, include_str!("charts/draw.js")),

@@ -7,7 +7,7 @@ import { axisText, bucketText, fill, formatOf, partsOf } from './text.js';
 
 const LEVEL_PX = 14; // The least distance of two levels' labels.
 const DENSE_PX = 3; // Between points, for a thinner line.
-const LABELS_PX = 64; // The least room of a label below the axis.
+const LABELS_PX = 84; // The least room of a label below the axis.
 
 class TimeLine extends Chart {
   get heightDefault() {

@@ -8,7 +8,7 @@ const STEP_PX = 2; // Narrower steps are indistinguishable.
 const FLOW_PX = 11; // The height of the rows of exits and skips.
 const FLOW_GAP_PX = 3;
 const MARK_PX = 8; // The radius of a moment's mark.
-const LABELS_PX = 76; // The least room of a label below the axis.
+const LABELS_PX = 84; // The least room of a label below the axis.
 const END = 0.97; // Exits at the end are those who saw all, and would dwarf the others.
 
 /** What charts along a video share: its steps, clock and moments. */

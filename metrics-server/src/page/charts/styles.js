@@ -22,7 +22,7 @@ const CSS = `
 .mc-plot.is-pick, .mc-plot.is-seek { cursor: pointer; }
 .mc-cursor { position: absolute; inset: 0; border-radius: 4px; outline-offset: 3px; }
 .mc-cursor:focus-visible { outline: 2px solid var(--focus-); }
-.mc text { fill: var(--muted-); font-size: 12px; }
+.mc text { fill: var(--muted-); stroke: none; font-size: 12px; font-weight: 400; letter-spacing: 0; }
 .mc .mc-strong { fill: var(--ink-); font-weight: 600; }
 .mc .mc-hint { font-size: 14px; }
 .mc-grid { stroke: var(--line-); shape-rendering: crispEdges; }
@@ -44,6 +44,7 @@ const CSS = `
 .mc-replays { --mc-color: var(--replays-); }
 .mc-plays { --mc-color: var(--plays-); }
 .mc-exits { --mc-color: var(--exits-); }
+.mc-bar.mc-exits { fill-opacity: 0.7; }
 .mc-skips { --mc-color: var(--skips-); }
 .mc-reading .mc-legend { visibility: hidden; }
 
@@ -108,15 +109,17 @@ button.mc-moment:hover { border-color: var(--muted-); }
 }
 `;
 
-let sheet;
+const sheets = new Map();
 
-/** Adds the style sheet to the document or shadow root that holds `element`, once. */
-export function adoptStyles(element) {
+/** Adds a style sheet, by default that of the charts, to the document or shadow root that holds `element`, once. */
+export function adoptStyles(element, css = CSS) {
   // A row that is built before it is inserted comes into the document.
   const root = element.isConnected ? element.getRootNode() : document;
-  if (!sheet) {
-    sheet = new CSSStyleSheet();
-    sheet.replaceSync(CSS);
+  if (!sheets.has(css)) {
+    const made = new CSSStyleSheet();
+    made.replaceSync(css);
+    sheets.set(css, made);
   }
+  const sheet = sheets.get(css);
   if (!root.adoptedStyleSheets.includes(sheet)) root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheet];
 }
