@@ -60,6 +60,7 @@ impl<'a> Route<'a> {
         Some(match segments[..] {
             [] => Self::Page,
             ["page", name] => Self::PageFile(name),
+            ["page", "charts", _] => Self::PageFile(path.strip_prefix("/page/")?),
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Stats,
@@ -267,6 +268,7 @@ mod tests {
         let paths = [
             ("/", "page"),
             ("/page/page.js", "page"),
+            ("/page/charts/line.js", "page"),
             ("/health/live", "health"),
             ("/health/ready", "health"),
             ("/metrics", "figures"),

@@ -40,8 +40,8 @@ async fn all_that_the_page_names_is_there_and_small() {
         let text = text_of(&server, &format!("/{name}")).await;
         assert!(!text.contains("url("), "{name} names a file that nobody looked for");
         bytes += text.len();
-        if name.ends_with(".js") {
-            waiting.extend(named(&text).map(|name| format!("page/{name}")));
+        if let Some((directory, _)) = name.rsplit_once('/').filter(|_| name.ends_with(".js")) {
+            waiting.extend(named(&text).map(|other| format!("{directory}/{other}")));
         }
     }
     assert_eq!(seen.len(), 10, "{seen:?}");

@@ -1,0 +1,299 @@
+// The screen of a video: its figures, where viewers stay, its plays over time, its pages and its quality.
+
+import { bars } from './charts/bars.js';
+import { html } from './charts/draw.js';
+import { histogram } from './charts/histogram.js';
+import { timeLine } from './charts/line.js';
+import { unitOf } from './charts/maths.js';
+import { adoptStyles } from './charts/styles.js';
+import { clockText, fill, formatOf, numberText } from './charts/text.js';
+import { WORDS } from './charts/words.js';
+import * as data from './video-data.js';
+import { Stage } from './video-stage.js';
+import { VIDEO_CSS } from './video-styles.js';
+import { VIDEO_WORDS } from './video-words.js';
+
+const ROWS = 6; // Of a list before all are asked for.
+const UNITS = { view_time: 'seconds', startup_time_p50: 'seconds', startup_time_p95: 'seconds', plays: 'count' };
+const LESS_IS_BETTER = new Set(data.QUALITY);
+const PLURALS = { page: 'pages', device: 'devices', browser: 'browsers', platform: 'platforms' };
+const NAMES = { ios: 'iOS', mac: 'macOS', ie: 'Internet Explorer' };
+
+const nameOf = (dimension, value) => {
+  if (dimension === 'page') return value.replace(/^https?:\/\//, '');
+  return NAMES[value] ?? value.charAt(0).toUpperCase() + value.slice(1);
+};
+
+class VideoScreen {
+  #aborting = new AbortController();
+  #charts = {};
+  #shown = {};
+
+  constructor(container, options) {
+    this.options = { locale: 'en', ...options };
+    const language = this.options.locale.slice(0, 2);
+    this.words = VIDEO_WORDS[language] ?? VIDEO_WORDS.en;
+    this.chart = { words: WORDS[language] ?? WORDS.en, locale: this.options.locale, timezone: this.options.timezone };
+    this.root = html('div', { class: 'vs' });
+    container.replaceChildren(this.root);
+    adoptStyles(this.root, VIDEO_CSS);
+    this.#build();
+    this.update(options.state);
+  }
+
+  /** Shows another selection. Until it is answered, no figures of another are there. */
+  update(state) {
+    const isOther = this.state?.identifier !== state.identifier;
+    this.state = state;
+    this.#aborting.abort();
+    this.#aborting = new AbortController();
+    this.#clear(isOther);
+    this.#load(this.#aborting.signal);
+  }
+
+  destroy() {
+    this.#aborting.abort();
+    this.stage.destroy();
+    for (const chart of Object.values(this.#charts)) chart.destroy();
+    this.root.remove();
+  }
+
+  #build() {
+    const { words } = this;
+    this.title = html('h2', { dir: 'auto' });
+    this.about = html('p');
+    this.error = html('div', { class: 'vs-card vs-error', role: 'alert' });
+    this.empty = html('p', { class: 'vs-card vs-empty', role: 'status' });
+    this.figures = html('dl', { class: 'vs-figures' });
+    this.totals = html('section', { class: 'vs-card' }, this.figures);
+    this.select = html('select');
+    this.select.addEventListener('change', () => this.#choose(this.select.value));
+    this.note = html('p', { class: 'vs-note' });
+    const label = html('label', {}, words.against, this.select);
+    const bar = html('div', { class: 'vs-bar' }, html('h3', {}, words.retention), label);
+    this.curves = html('section', { class: 'vs-card' }, bar, this.note);
+    this.stage = new Stage(this.curves, { words, chartWords: this.chart.words, locale: this.options.locale });
+    this.places = { plays: html('div'), startup: html('div') };
+    this.quality = html('dl', { class: 'vs-figures vs-quality' });
+    this.sections = { plays: html('section', { class: 'vs-card' }, html('h3', {}, words.overTime), this.places.plays) };
+    for (const name of data.DIMENSIONS) {
+      this.places[name] = html('div');
+      this.sections[name] = html('section', { class: 'vs-card vs-third' }, html('h3', {}, words[PLURALS[name]]), this.places[name]);
+    }
+    this.startup = html('div', { class: 'vs-startup' }, html('h3', {}, words.startup), this.places.startup);
+    this.sections.quality = html('section', { class: 'vs-card' }, html('h3', {}, words.quality), this.quality, this.startup);
+    const head = html('div', { class: 'vs-head' }, this.title, this.about);
+    this.root.append(head, this.error, this.empty, this.totals, this.curves, ...Object.values(this.sections));
+  }
+
+  #clear(isOther) {
+    const { identifier } = this.state;
+    if (isOther) {
+      this.title.textContent = identifier;
+      this.about.textContent = '';
+      this.stage.load(null);
+      this.others = null;
+      this.video = null;
+    }
+    this.error.hidden = true;
+    this.empty.hidden = true;
+    this.note.hidden = true;
+    this.#shown = {};
+    this.curves.hidden = false;
+    this.totals.hidden = false;
+    this.#fillFigures(this.figures, data.TOTALS, {});
+    this.stage.show(null);
+    for (const section of Object.values(this.sections)) section.hidden = true;
+    this.#fillChoices();
+  }
+
+  async #load(signal) {
+    const { ask } = this.options;
+    const { state } = this;
+    try {
+      this.video ??= await data.askVideo(ask, state, signal);
+      if (signal.aborted) return;
+      if (!this.video) {
+        this.totals.hidden = true;
+        return this.#sayEmpty(fill(this.words.unknown, { identifier: state.identifier }));
+      }
+      this.#showHead();
+      await Promise.all([this.#loadTotals(signal), this.#loadPlays(signal), this.#loadRows(signal), this.#loadOthers(signal)]);
+    } catch (error) {
+      if (!signal.aborted) this.#sayError(error);
+    }
+  }
+
+  async #loadTotals(signal) {
+    const { ask } = this.options;
+    const own = data.askCurve(ask, data.membersOf(this.state), this.video.duration, signal);
+    const [totals, curve] = await Promise.all([data.askTotals(ask, this.state, signal), own]);
+    if (signal.aborted) return;
+    this.#shown = { ...this.#shown, totals, curve };
+    this.#fillFigures(this.figures, data.TOTALS, totals);
+    if (!totals.values.plays && curve.sessions === 0) return this.#sayEmpty(this.words.unwatched);
+    this.stage.show(curve);
+    this.#fillChoices();
+    await Promise.all([this.#loadAgainst(signal), this.#showQuality(totals, signal)]);
+  }
+
+  async #loadPlays(signal) {
+    const shown = await data.askPlays(this.options.ask, this.state, signal);
+    if (signal.aborted || !shown.points.some(({ value }) => value > 0)) return;
+    this.sections.plays.hidden = false;
+    const bucket = unitOf(this.state.interval);
+    this.#draw('plays', timeLine, shown, { bucket, name: this.words.plays, previousName: this.words.before });
+  }
+
+  async #loadRows(signal) {
+    await Promise.all(data.DIMENSIONS.map(async (dimension) => {
+      const rows = await data.askRows(this.options.ask, this.state, dimension, signal);
+      if (signal.aborted || rows.length === 0) return;
+      this.#shown[dimension] = rows;
+      this.sections[dimension].hidden = false;
+      this.#showRows(dimension, ROWS);
+      this.#fillChoices();
+    }));
+  }
+
+  #showRows(dimension, limit) {
+    const selected = data.selectedValues(data.membersOf(this.state), dimension);
+    const { onFilter } = this.options;
+    const rows = this.#shown[dimension].map(({ name, value }) => ({
+      name: nameOf(dimension, name), title: name, value, key: name, isActive: selected.includes(name),
+    }));
+    this.#draw(dimension, bars, rows, {
+      limit, caption: this.words[dimension], valueName: this.words.plays,
+      onPick: onFilter && ((row) => onFilter(dimension, row.key)), onMore: () => this.#showRows(dimension, rows.length),
+    });
+  }
+
+  // Only once per video: the list hardly changes.
+  async #loadOthers(signal) {
+    this.others ??= await data.askOthers(this.options.ask, this.state, signal);
+    if (!signal.aborted) this.#fillChoices();
+  }
+
+  async #loadAgainst(signal) {
+    const { against } = this.state;
+    const { curve, totals } = this.#shown;
+    if (!against || !curve) return;
+    const other = data.againstBody(against, this.state, totals.compared ?? (await this.#before(signal)));
+    if (!other) return;
+    const { ask } = this.options;
+    let [own, compared] = [curve, null];
+    if (other.isOther) {
+      const bodies = [data.membersOf(this.state), other.body];
+      [own, compared] = await Promise.all(bodies.map((body) => data.askPercentCurve(ask, body, signal)));
+    } else compared = await data.askCurve(ask, other.body, this.video.duration, signal);
+    if (signal.aborted) return;
+    this.note.hidden = !other.isOther;
+    this.note.textContent = this.words.byPercent;
+    const name = this.select.selectedOptions[0]?.textContent ?? against;
+    this.stage.show(compared.sessions ? { ...own, compare: { name, curve: compared } } : own);
+  }
+
+  // The time before, if the view itself compares with nothing.
+  async #before(signal) {
+    if (this.state.against !== 'previous') return null;
+    const totals = await data.askTotals(this.options.ask, { ...this.state, compare: 'previous_period' }, signal);
+    return totals.compared;
+  }
+
+  #choose(against) {
+    this.state = { ...this.state, against: against || undefined };
+    this.options.onAgainst?.(against || null);
+    this.note.hidden = true;
+    if (this.#shown.curve) this.stage.show(this.#shown.curve);
+    const { signal } = this.#aborting;
+    this.#loadAgainst(signal).catch((error) => !signal.aborted && this.#sayError(error));
+  }
+
+  async #showQuality({ values, changes }, signal) {
+    const known = data.QUALITY.filter((name) => values[name] !== null);
+    const hasAny = values.startup_time_p50 !== null || values.rebuffering_ratio !== null || values.failure_rate > 0;
+    if (!hasAny) return;
+    this.#fillFigures(this.quality, known, { values, changes });
+    this.sections.quality.hidden = false;
+    this.startup.hidden = values.startup_time_p50 === null;
+    if (this.startup.hidden) return;
+    const shown = await data.startupBins(this.options.ask, data.membersOf(this.state), signal);
+    if (signal.aborted) return;
+    const marks = { median: values.startup_time_p50, p95: values.startup_time_p95 };
+    this.#draw('startup', histogram, { ...shown, ...marks }, { unit: 'seconds', name: this.words.startup });
+  }
+
+  #showHead() {
+    const { title, duration, identifier } = this.video;
+    this.title.textContent = title ?? identifier ?? this.state.identifier;
+    const known = [duration && clockText(duration), title && identifier].filter(Boolean);
+    this.about.replaceChildren(...known.flatMap((text, index) => [index ? ' · ' : '', html('bdi', {}, text)]));
+    this.options.onTitle?.(this.title.textContent);
+    this.stage.load(data.sourceOf(this.state, this.video, document.baseURI));
+  }
+
+  // A dash stands for what is not known yet, and for what does not apply.
+  #fillFigures(list, names, { values = {}, changes = {} }) {
+    list.replaceChildren(...names.map((name) => {
+      const unit = UNITS[name] ?? 'share';
+      const value = values[name] ?? null;
+      const text = value === null ? '–' : formatOf({ unit, locale: this.options.locale })(value);
+      return html('div', {}, html('dt', {}, this.words[name]), html('dd', {}, html('bdi', {}, text), ...this.#change(name, changes[name])));
+    }));
+  }
+
+  #change(name, change) {
+    if (change === null || change === undefined) return [];
+    const text = numberText(change, this.options.locale, { style: 'percent', maximumFractionDigits: 0, signDisplay: 'exceptZero' });
+    const isGood = LESS_IS_BETTER.has(name) ? change < 0 : change > 0;
+    const kind = Math.abs(change) < 0.005 ? '' : isGood ? 'is-good' : 'is-bad';
+    return [html('bdi', { class: `vs-change ${kind}`, title: fill(this.words.change, { change: text }) }, text)];
+  }
+
+  #fillChoices() {
+    const { words, state } = this;
+    const option = (value, name) => html('option', { value }, name);
+    const group = (label, options) => (options.length ? [html('optgroup', { label }, ...options)] : []);
+    const rows = (dimension) => {
+      const selected = data.selectedValues(data.membersOf(state), dimension);
+      const found = (this.#shown[dimension] ?? []).filter(({ name }) => !selected.includes(name)).slice(0, 12);
+      return group(words[dimension], found.map(({ name }) => option(`${dimension}=${name}`, nameOf(dimension, name))));
+    };
+    const period = state.body.timeframe === 'all' ? [] : group(words.period, [option('previous', words.previous)]);
+    const videos = group(words.video, (this.others ?? []).map(({ identifier, title }) => option(`video=${identifier}`, title)));
+    const choices = [option('', words.nothing), ...period, ...['device', 'page', 'browser', 'platform'].flatMap(rows), ...videos];
+    this.select.replaceChildren(...choices);
+    this.select.value = state.against ?? '';
+    if (this.select.value === (state.against ?? '')) return;
+    // The choice of an address that no row names.
+    this.select.append(option(state.against, state.against.replace(/^\w+=/, '')));
+    this.select.value = state.against;
+  }
+
+  #draw(name, make, shown, options) {
+    const all = { ...this.chart, ...options };
+    if (this.#charts[name]) this.#charts[name].update(shown, all);
+    else this.#charts[name] = make(this.places[name], shown, all);
+  }
+
+  #sayEmpty(text) {
+    this.empty.textContent = text;
+    this.empty.hidden = false;
+    this.#hideCurves();
+  }
+
+  #sayError(error) {
+    const again = html('button', { type: 'button' }, this.words.retry);
+    again.addEventListener('click', () => this.update(this.state));
+    this.error.replaceChildren(html('span', {}, error.message), again);
+    this.error.hidden = false;
+    if (!this.#shown.curve) this.#hideCurves();
+  }
+
+  #hideCurves() {
+    this.curves.hidden = true;
+  }
+}
+
+/** Shows the screen of a video in a container, and returns `{ update(state), destroy() }`. */
+export const videoScreen = (container, options) => new VideoScreen(container, options);
