@@ -58,7 +58,7 @@ pub trait Access: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// Read the page, which shows the number of sessions.
+    /// Read the page and its files, which hold nothing that is stored but the example key.
     Page,
     /// Read the process statistics.
     Stats,
@@ -86,7 +86,7 @@ pub enum Decision {
     ///
     /// A report of another key is refused. A report that names no key is about the only one of these keys; with
     /// several, the request has to name one. Only these keys are listed, and can be created and revoked, and only
-    /// sessions of these keys can be erased. The page shows nothing that is stored, and the process statistics, which
+    /// sessions of these keys can be erased. The process statistics, which
     /// belong to no key, are refused.
     AllowKeys(Vec<ApiKey>),
     /// Refuses the request with this response.

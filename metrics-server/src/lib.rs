@@ -91,6 +91,7 @@ mod handshake;
 mod hosts;
 mod longpoll;
 mod memory;
+#[cfg(test)]
 mod minify;
 mod networks;
 mod outbox;
@@ -126,7 +127,7 @@ pub use code::Code;
 pub use cors::Cors;
 pub use hosts::Hosts;
 pub use networks::{InvalidNetwork, Networks};
-pub use page::EXAMPLE_KEY;
+pub use page::{EXAMPLE_KEY, InvalidLogo, Logo, PageLook};
 pub use prefix::Prefix;
 pub use response::{Body, Cut};
 pub use route::Routes;

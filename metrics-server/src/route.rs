@@ -13,6 +13,8 @@ use crate::table::Table;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Route<'a> {
     Page,
+    /// The page with example videos.
+    Demo,
     /// A script, style or video of the page.
     PageFile(&'a str),
     Live,
@@ -50,12 +52,14 @@ impl<'a> Route<'a> {
         if let Some(id) = id {
             return Some(Self::Key(id));
         }
+        if let Some(name) = path.strip_prefix("/page/").filter(|name| !name.is_empty()) {
+            return Some(Self::PageFile(name));
+        }
         // A page may have configured `wss://host/socket/`, which makes `/socket//websocket`.
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         Some(match segments[..] {
             [] => Self::Page,
-            ["page", name] => Self::PageFile(name),
-            ["page", "charts", _] => Self::PageFile(path.strip_prefix("/page/")?),
+            ["demo"] => Self::Demo,
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Stats,
@@ -84,6 +88,7 @@ impl<'a> Route<'a> {
     pub(crate) fn methods(self) -> &'static str {
         match self {
             Self::Page
+            | Self::Demo
             | Self::PageFile(_)
             | Self::Live
             | Self::Ready
@@ -105,7 +110,7 @@ impl<'a> Route<'a> {
     /// The group that the route belongs to.
     pub(crate) fn among(self) -> Routes {
         match self {
-            Self::Page | Self::PageFile(_) => Routes::PAGE,
+            Self::Page | Self::Demo | Self::PageFile(_) => Routes::PAGE,
             Self::Live | Self::Ready => Routes::HEALTH,
             Self::Stats => Routes::STATS,
             Self::Socket | Self::LongPoll => Routes::SOCKET,
@@ -129,7 +134,7 @@ impl<'a> Route<'a> {
             | Self::Socket
             | Self::LongPoll
             | Self::Events => None,
-            Self::Page | Self::PageFile(_) => Some(Purpose::Page),
+            Self::Page | Self::Demo | Self::PageFile(_) => Some(Purpose::Page),
             Self::Stats => Some(Purpose::Stats),
             Self::Keys if method == Method::POST => Some(Purpose::CreateKey),
             Self::Keys => Some(Purpose::ListKeys),
@@ -165,7 +170,7 @@ impl Routes {
     pub const REPORTS: Self = Self(1 << 2);
     /// API keys: `/api/v1/keys`.
     pub const KEYS: Self = Self(1 << 3);
-    /// The page, and its files: `/` and `/page/...`.
+    /// The page, its examples, and its files: `/`, `/demo` and `/page/...`.
     pub const PAGE: Self = Self(1 << 4);
     /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
     pub const HEALTH: Self = Self(1 << 5);
@@ -244,8 +249,8 @@ mod tests {
     fn every_route_can_be_disabled() {
         let paths = [
             ("/", "page"),
-            ("/page/page.js", "page"),
-            ("/page/charts/line.js", "page"),
+            ("/demo", "page"),
+            ("/page/words/en.js", "page"),
             ("/health/live", "health"),
             ("/health/ready", "health"),
             ("/metrics", "figures"),

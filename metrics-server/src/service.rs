@@ -27,7 +27,6 @@ use crate::counters::Counters;
 use crate::export::respond::Exports;
 use crate::longpoll::LongPolls;
 use crate::memory::Memory;
-use crate::page::Page;
 use crate::response::Body;
 use crate::route::Route;
 use crate::settings::Settings;
@@ -76,7 +75,6 @@ struct Inner {
     exports: Exports,
     erasing: erase::Erasing,
     examined: health::Examined,
-    page: Page,
     counters: Counters,
     memory: Memory,
     stopping: CancellationToken,
@@ -109,7 +107,6 @@ impl Service {
             exports: Exports::new(),
             erasing: erase::Erasing::default(),
             examined: health::Examined::new(HEALTH_KEPT),
-            page: Page::new(),
             counters: Counters::default(),
             memory,
             stopping,

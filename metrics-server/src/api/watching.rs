@@ -1,4 +1,4 @@
-//! `/api/v1/watching`: the number of sessions that play at this moment.
+//! `/api/v1/watching`: the number of sessions that play at this moment, of all that the caller may read if none are selected.
 
 use metrics_core::Reports;
 use serde::Serialize;
@@ -15,6 +15,6 @@ struct Answer {
 /// Returns the number of sessions that play at this moment.
 pub(crate) async fn watching(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     params.check_names(&OLDER)?;
-    let watching = reports.watching(&params.selection()?).await?;
+    let watching = reports.watching(&params.any_selection()?).await?;
     Ok(Text::json(Answer { watching }))
 }

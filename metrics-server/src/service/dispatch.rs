@@ -14,7 +14,7 @@ use crate::api::{events, health, keys, openapi, stats};
 use crate::body::check_end;
 use crate::error::Error;
 use crate::guard;
-use crate::page;
+use crate::page::{self, Document};
 use crate::response::{self, Body};
 use crate::route::Route;
 use crate::table::Table;
@@ -50,11 +50,11 @@ impl Service {
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
             (Route::LongPoll, _) => self.long_poll(request).await,
-            (Route::Page, _) => {
-                let (page, headers) = (&self.inner.page, request.headers());
-                Ok(page.show(metrics, &granted, &settings.prefix, headers).await)
+            (Route::Page, _) => Ok(Document::Page.show(metrics, &granted, settings).await),
+            (Route::Demo, _) => Ok(Document::Demo.show(metrics, &granted, settings).await),
+            (Route::PageFile(name), method) => {
+                page::file(name, &method, request.headers(), &settings.page)
             }
-            (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             // Process statistics belong to no key.
