@@ -1,5 +1,5 @@
-//! Writes the script for pages, and the files of the page at `/`, to `OUT_DIR` as they are served: without comments, plain
-//! and compressed. `page_files.rs` there is the table of the latter.
+//! Writes the scripts for other pages, and the files of the page at `/`, to `OUT_DIR` as they are served: without comments,
+//! plain and compressed. `page_files.rs` there is the table of the latter.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -29,6 +29,19 @@ const MODULE: [&str; 2] = [
 export const { monitor } = metrics;\n",
 ];
 
+/// The modules of `/metrics-components.js`, in an order in which each comes after those that it imports. Together they
+/// are one module, so their names at the top level must differ.
+const COMPONENTS: [&str; 8] = [
+    "page/charts/maths.js",
+    "page/charts/text.js",
+    "page/charts/curve-words.js",
+    "page/charts/styles.js",
+    "page/charts/draw.js",
+    "page/charts/line.js",
+    "page/charts/retention.js",
+    "components/components.js",
+];
+
 /// The maximum: a file is compressed once, and sent often.
 const BROTLI_QUALITY: u32 = 11;
 
@@ -53,16 +66,50 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/minify.rs");
     println!("cargo::rerun-if-changed=src/script");
     println!("cargo::rerun-if-changed={PAGE}");
+    println!("cargo::rerun-if-changed=src/components");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let source = fs::read_to_string("src/script/metrics.js")?;
     let script = |[head, tail]: [&str; 2]| minify(&[head, &source, tail].concat());
     write(&out.join("metrics.js"), &script(CLASSIC))?;
     write(&out.join("metrics.mjs"), &script(MODULE))?;
     write(&out.join("metrics.d.ts"), &fs::read_to_string("src/script/metrics.d.ts")?)?;
+    write(&out.join("metrics-components.js"), &minify(&components()?))?;
+    let types = fs::read_to_string("src/components/components.d.ts")?;
+    write(&out.join("metrics-components.d.ts"), &types)?;
     let mut files = Vec::new();
     page_files(Path::new(PAGE), &mut files)?;
     fs::write(out.join("page_files.rs"), page_table(&out, &files)?)?;
     Ok(())
+}
+
+/// Joins the modules of the web components to one.
+fn components() -> Result<String, Box<dyn Error>> {
+    let mut joined = String::new();
+    for name in COMPONENTS {
+        let path = format!("src/{name}");
+        println!("cargo::rerun-if-changed={path}");
+        let source = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+        // The classes of the elements are the only exports.
+        let is_inner = name.starts_with("page/");
+        for line in source.lines() {
+            if !line.starts_with("import ") {
+                let exported = line.strip_prefix("export ").filter(|_| is_inner);
+                joined.push_str(without_comment(exported.unwrap_or(line)));
+                joined.push('\n');
+            } else if !line.ends_with("';") {
+                return Err(format!("{path}: an import must be on one line: {line}").into());
+            }
+        }
+    }
+    Ok(joined)
+}
+
+/// Removes a comment behind a statement. Nothing before it may be a text, which could hold one.
+fn without_comment(line: &str) -> &str {
+    match line.split_once("; // ") {
+        Some((code, _)) if !code.contains(['\'', '"', '`']) => &line[..=code.len()],
+        _ => line,
+    }
 }
 
 /// Adds the files of a folder of the page, and of those in it.

@@ -2,7 +2,8 @@
 //!
 //! `script/metrics.js` is the source of the script that runs in the page. It is served without its comments, as a
 //! script that sets `window.metrics` and as the module `/metrics.mjs`, which exports the same; with types at
-//! `/metrics.d.ts`. The build script (`build.rs`) makes these files and compresses them, with brotli and gzip; none of
+//! `/metrics.d.ts`. The web components (`/metrics-components.js`) are `components/components.js` and the modules of the
+//! page's charts, joined to one. The build script (`build.rs`) makes these files and compresses them, with brotli and gzip; none of
 //! it costs the running server anything.
 //!
 //! # What it measures
@@ -100,6 +101,9 @@ pub(crate) enum File {
     Classic,
     Module,
     Types,
+    /// The web components.
+    Components,
+    ComponentTypes,
 }
 
 /// The URL of a file: `/metrics.js`, or `/metrics.<version>.js`.
@@ -136,21 +140,29 @@ static MODULE: LazyLock<Served> =
     LazyLock::new(|| served!("text/javascript; charset=utf-8", "metrics.mjs"));
 static TYPES: LazyLock<Served> =
     LazyLock::new(|| served!("text/plain; charset=utf-8", "metrics.d.ts"));
+static COMPONENTS: LazyLock<Served> =
+    LazyLock::new(|| served!("text/javascript; charset=utf-8", "metrics-components.js"));
+static COMPONENT_TYPES: LazyLock<Served> =
+    LazyLock::new(|| served!("text/plain; charset=utf-8", "metrics-components.d.ts"));
 
 impl<'a> Address<'a> {
     /// Parses a file name, without the slash before it.
     pub(crate) fn of(name: &'a str) -> Option<Self> {
-        let rest = name.strip_prefix("metrics.")?;
+        let components = name.strip_prefix("metrics-components.");
+        let rest = components.or_else(|| name.strip_prefix("metrics."))?;
+        let is_of_components = components.is_some();
         if rest == "d.ts" {
-            return Some(Self { file: File::Types, version: None });
+            let file = if is_of_components { File::ComponentTypes } else { File::Types };
+            return Some(Self { file, version: None });
         }
         let (version, ending) = match rest.split_once('.') {
             Some((version, ending)) => (Some(version), ending),
             None => (None, rest),
         };
         let file = match ending {
+            "js" if is_of_components => File::Components,
             "js" => File::Classic,
-            "mjs" => File::Module,
+            "mjs" if !is_of_components => File::Module,
             _ => return None,
         };
         let is_version =
@@ -176,6 +188,8 @@ impl File {
             Self::Classic => &CLASSIC,
             Self::Module => &MODULE,
             Self::Types => &TYPES,
+            Self::Components => &COMPONENTS,
+            Self::ComponentTypes => &COMPONENT_TYPES,
         }
     }
 
@@ -185,6 +199,8 @@ impl File {
             Self::Classic => "metrics.js",
             Self::Module => "metrics.mjs",
             Self::Types => "metrics.d.ts",
+            Self::Components => "metrics-components.js",
+            Self::ComponentTypes => "metrics-components.d.ts",
         };
         let mut response = response::empty(StatusCode::FOUND);
         let headers = response.headers_mut();
@@ -259,12 +275,18 @@ mod tests {
     use super::*;
     use crate::code::Code;
 
+    /// The maximum size of the web components, compressed.
+    const COMPONENTS_MAX: usize = 15 * 1_024;
+
     #[test]
     fn a_script_has_an_address_and_one_for_each_version() {
         for (name, file, version) in [
             ("metrics.js", File::Classic, None),
             ("metrics.mjs", File::Module, None),
             ("metrics.d.ts", File::Types, None),
+            ("metrics-components.js", File::Components, None),
+            ("metrics-components.d.ts", File::ComponentTypes, None),
+            ("metrics-components.0123456789abcdef.js", File::Components, Some("0123456789abcdef")),
             ("metrics.0123456789abcdef.js", File::Classic, Some("0123456789abcdef")),
             ("metrics.0123456789abcdef.mjs", File::Module, Some("0123456789abcdef")),
         ] {
@@ -274,6 +296,8 @@ mod tests {
             "metrics",
             "metrics.",
             "metrics.css",
+            "metrics-components",
+            "metrics-components.mjs",
             "metrics..js",
             "metrics.min.js",
             "metrics.0123456789abcdeg.js",
@@ -320,7 +344,9 @@ mod tests {
 
     #[test]
     fn each_encoding_is_the_same_text_under_its_own_tag() {
-        for file in [File::Classic, File::Module, File::Types] {
+        let all =
+            [File::Classic, File::Module, File::Types, File::Components, File::ComponentTypes];
+        for file in all {
             let served = file.served();
             let (mut gzip, mut brotli) = (Vec::new(), Vec::new());
             flate2::read::GzDecoder::new(served.gzip).read_to_end(&mut gzip).unwrap();
@@ -332,6 +358,16 @@ mod tests {
                 [Encoding::Identity, Encoding::Gzip, Encoding::Brotli].map(|it| served.etag(it));
             assert!(tags[0] != tags[1] && tags[0] != tags[2] && tags[1] != tags[2], "{tags:?}");
         }
+    }
+
+    #[test]
+    fn the_components_are_one_small_module() {
+        let served = File::Components.served();
+        let text = str::from_utf8(served.plain).unwrap();
+        assert!(served.brotli.len() <= COMPONENTS_MAX, "{} bytes", served.brotli.len());
+        assert!(!text.contains("\nimport ") && !text.contains("'./"), "a module is missing");
+        let exports: Vec<_> = text.lines().filter(|line| line.starts_with("export ")).collect();
+        assert_eq!(exports.len(), 4, "{exports:?}");
     }
 
     #[test]

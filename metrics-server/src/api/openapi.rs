@@ -107,7 +107,9 @@ mod tests {
         let plays = number(Route::Report(Report::Plays));
         assert_eq!(described[&plays], ["/api/v1/plays", "/api/v1/views"]);
         let script = number(Route::of("/metrics.js").unwrap());
-        assert_eq!(described[&script], ["/metrics.d.ts", "/metrics.js", "/metrics.mjs"]);
+        let components = ["/metrics-components.d.ts", "/metrics-components.js"];
+        assert_eq!(described[&script][..2], components);
+        assert_eq!(described[&script][2..], ["/metrics.d.ts", "/metrics.js", "/metrics.mjs"]);
     }
 
     #[test]

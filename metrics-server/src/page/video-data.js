@@ -1,9 +1,10 @@
 // The requests of the screen of a video, and what their responses mean.
 
-import { curveOf } from './charts/maths.js';
+import { curveOf, linePoints } from './charts/maths.js';
 
 const WHOLE = '100 years'; // One bucket for all: wider than any timeframe. If there are two, they are added up.
 const STEPS_MAX = 1_000; // Of a curve.
+const BUCKETS = 10_000;
 const ROWS = 50; // Of pages, devices and so on.
 const VIDEOS = 20; // To compare with.
 const STARTUP = { step: 0.5, count: 8 }; // Seconds of a bin, and the number of bins before the last.
@@ -34,29 +35,10 @@ export async function askTotals(ask, state, signal) {
 }
 
 /** Plays over time, for a time line. */
-export async function askPlays(ask, state, signal, now = Date.now()) {
-  const dimensions = [`time:${state.interval}`];
-  const { results, meta } = await ask('query', { ...membersOf(state), metrics: ['plays'], dimensions, compare: state.compare, limit: 10_000 }, signal);
-  const start = ({ dimensions: [text] }) => dateOf(text);
-  const points = results.map((row) => ({ start: start(row), value: row.metrics[0] }));
-  const shift = meta.compared ? dateOf(meta.timeframe.from) - dateOf(meta.compared.from) : 0;
-  const hasPrevious = meta.compared && results.some((row) => row.comparison);
-  const before = (row) => ({ start: new Date(start(row) - shift), value: row.comparison?.metrics[0] ?? 0 });
-  return { points, previous: hasPrevious ? results.map(before) : [], isPartial: isOpen(points.at(-1)?.start, state.interval, now) };
+export async function askPlays(ask, state, signal) {
+  const body = { ...membersOf(state), metrics: ['plays'], dimensions: [`time:${state.interval}`], compare: state.compare };
+  return linePoints(await ask('query', { ...body, limit: BUCKETS }, signal), state.interval);
 }
-
-/** The unit of an interval: `day` of `7 days`. */
-export const unitOf = (interval) => /(minute|hour|day|week|month|year)/.exec(interval)?.[1] ?? 'day';
-
-// The least length of a bucket. A month has 28 days, and local days may be shorter.
-const LENGTHS_MS = { minute: 6e4, hour: 36e5, day: 828e5, week: 6e8, month: 24e8, year: 31e9 };
-
-function isOpen(start, interval, now) {
-  return start !== undefined && now < start.getTime() + Number(/^\d+/.exec(interval)?.[0] ?? 1) * LENGTHS_MS[unitOf(interval)];
-}
-
-// Without a time zone the API responds in UTC without a suffix.
-const dateOf = (text) => new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
 
 /** The retention curve: by second, or in steps that make it no longer than STEPS_MAX. */
 export async function askCurve(ask, body, duration, signal) {

@@ -1,7 +1,7 @@
 // The style sheet of the screen of a video.
 
 export const VIDEO_CSS = `
-.vs { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 1.25rem; align-items: start; }
+.vs { display: grid; grid-template-columns: repeat(12, minmax(0, 1fr)); gap: 1.25rem; }
 .vs > * { grid-column: 1 / -1; }
 .vs h2, .vs h3, .vs p, .vs dl, .vs dd { margin: 0; }
 .vs h2 { font-size: 1.25rem; line-height: 1.3; overflow-wrap: anywhere; text-align: start; }
@@ -13,7 +13,7 @@ export const VIDEO_CSS = `
 .vs-bar { display: flex; flex-wrap: wrap; align-items: center; justify-content: space-between; gap: 0.4rem 1rem; }
 .vs-bar label { color: var(--muted, #5f646b); }
 .vs-bar select { min-block-size: 28px; max-inline-size: 14rem; margin-inline-start: 0.4rem; padding: 0.1rem 0.4rem; border: 1px solid var(--muted, #5f646b); border-radius: 0.4rem; background: var(--surface, #fff); color: inherit; font: inherit; }
-.vs section > div > h3 { padding-block: 0.75rem 0.25rem; }
+.vs-startup h3 { padding-block: 0.75rem 0.25rem; }
 .vs-note { padding-block-end: 0.4rem; color: var(--muted, #5f646b); font-size: 0.8125rem; }
 .vs-figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: 0.75rem 1.25rem; }
 .vs .vs-figures div { padding: 0; border: 0; }

@@ -4,6 +4,7 @@ import { bars } from './charts/bars.js';
 import { html } from './charts/draw.js';
 import { histogram } from './charts/histogram.js';
 import { timeLine } from './charts/line.js';
+import { unitOf } from './charts/maths.js';
 import { adoptStyles } from './charts/styles.js';
 import { clockText, fill, formatOf, numberText } from './charts/text.js';
 import { WORDS } from './charts/words.js';
@@ -79,7 +80,7 @@ class VideoScreen {
       this.places[name] = html('div');
       this.sections[name] = html('section', { class: 'vs-card vs-third' }, html('h3', {}, words[PLURALS[name]]), this.places[name]);
     }
-    this.startup = html('div', {}, html('h3', {}, words.startup), this.places.startup);
+    this.startup = html('div', { class: 'vs-startup' }, html('h3', {}, words.startup), this.places.startup);
     this.sections.quality = html('section', { class: 'vs-card' }, html('h3', {}, words.quality), this.quality, this.startup);
     const head = html('div', { class: 'vs-head' }, this.title, this.about);
     this.root.append(head, this.error, this.empty, this.totals, this.curves, ...Object.values(this.sections));
@@ -140,7 +141,7 @@ class VideoScreen {
     const shown = await data.askPlays(this.options.ask, this.state, signal);
     if (signal.aborted || !shown.points.some(({ value }) => value > 0)) return;
     this.sections.plays.hidden = false;
-    const bucket = data.unitOf(this.state.interval);
+    const bucket = unitOf(this.state.interval);
     this.#draw('plays', timeLine, shown, { bucket, name: this.words.plays, previousName: this.words.before });
   }
 
@@ -237,7 +238,7 @@ class VideoScreen {
       const unit = UNITS[name] ?? 'share';
       const value = values[name] ?? null;
       const text = value === null ? '–' : formatOf({ unit, locale: this.options.locale })(value);
-      return html('div', {}, html('dt', {}, this.words[name]), html('dd', {}, text, ...this.#change(name, changes[name])));
+      return html('div', {}, html('dt', {}, this.words[name]), html('dd', {}, html('bdi', {}, text), ...this.#change(name, changes[name])));
     }));
   }
 
@@ -246,7 +247,7 @@ class VideoScreen {
     const text = numberText(change, this.options.locale, { style: 'percent', maximumFractionDigits: 0, signDisplay: 'exceptZero' });
     const isGood = LESS_IS_BETTER.has(name) ? change < 0 : change > 0;
     const kind = Math.abs(change) < 0.005 ? '' : isGood ? 'is-good' : 'is-bad';
-    return [html('span', { class: `vs-change ${kind}`, title: fill(this.words.change, { change: text }) }, text)];
+    return [html('bdi', { class: `vs-change ${kind}`, title: fill(this.words.change, { change: text }) }, text)];
   }
 
   #fillChoices() {

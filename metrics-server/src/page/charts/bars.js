@@ -4,6 +4,31 @@ import { html } from './draw.js';
 import { adoptStyles } from './styles.js';
 import { fill, formatOf, numberText } from './text.js';
 
+const BARS_CSS = `
+.mc-rows { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr); gap: 2px; }
+.mc-rows li { position: relative; display: flex; align-items: stretch; gap: 0.5rem; min-block-size: 28px; padding-inline-end: 2px; line-height: 28px; }
+.mc-rows li.is-muted { color: var(--muted-); }
+.mc-fill { position: absolute; inset-block: 0; inset-inline-start: 0; border-radius: 4px; background: color-mix(in srgb, var(--mc-color) 15%, transparent); print-color-adjust: exact; }
+.mc-rows li:hover .mc-fill { background: color-mix(in srgb, var(--mc-color) 24%, transparent); }
+.mc-rows li.is-active .mc-fill { background: color-mix(in srgb, var(--mc-color) 34%, transparent); }
+.mc-name { position: relative; flex: 1; min-inline-size: 0; padding-inline: 8px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: start; }
+button.mc-name { appearance: none; margin: 0; padding-block: 0; border: 0; border-radius: 4px; background: none; color: inherit; font: inherit; line-height: inherit; cursor: pointer; }
+button.mc-name:hover { text-decoration: underline; text-underline-offset: 3px; }
+button.mc-name:focus-visible { outline: 2px solid var(--focus-); outline-offset: -2px; }
+.is-active .mc-name { font-weight: 600; }
+.mc-value, .mc-share { position: relative; flex: none; unicode-bidi: isolate; direction: ltr; }
+.mc-share { min-inline-size: 3.25em; text-align: end; color: var(--muted-); }
+.is-active .mc-share { color: inherit; }
+.mc-caption { display: flex; justify-content: space-between; gap: 0.5rem; padding-block-end: 4px; font-size: 0.8125rem; color: var(--muted-); }
+.mc-rows .mc-rest { padding-inline: 8px; color: var(--muted-); }
+.mc-rest button.mc-name { padding-inline: 0; }
+@media (forced-colors: active) {
+  .mc-fill { inset-block: auto 0; block-size: 3px; border-radius: 0; background: CanvasText !important; forced-color-adjust: none; }
+  .is-active .mc-fill { background: Highlight !important; }
+  .is-active .mc-name { outline: 2px solid Highlight; outline-offset: -2px; }
+}
+`;
+
 const SHOWN_IN_NAME = 5; // Rows that the sentence for screen readers has.
 
 function draw(root, rows, options) {
@@ -22,6 +47,7 @@ function draw(root, rows, options) {
   const head = html('div', { class: 'mc-caption', 'aria-hidden': true }, html('span', {}, caption ?? ''), html('span', {}, valueName ?? ''));
   root.replaceChildren(...(caption || valueName ? [head] : []), list);
   adoptStyles(root);
+  adoptStyles(root, BARS_CSS);
 }
 
 function rowOf(row, share, percent, options) {

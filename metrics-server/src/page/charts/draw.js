@@ -77,7 +77,7 @@ export class Chart {
     this.options = { ...this.options, ...options };
     this.words = this.options.words;
     if (this.options.color) this.root.style.setProperty('--mc-color', this.options.color);
-    this.#index = null;
+    if (!this.#isFocused && !this.plot.matches(':hover')) this.#index = null;
     this.draw();
     this.#fillTable();
   }
@@ -110,11 +110,13 @@ export class Chart {
     if (isEmpty) this.#paintHint();
     else this.paint();
     this.guide = this.drawing.appendChild(svg('g'));
-    const kept = this.plot.ownerDocument.activeElement === this.cursor ? [this.cursor] : [];
-    this.plot.replaceChildren(this.drawing, ...kept);
-    if (this.stops.length > 0 && kept.length === 0) this.plot.append(this.cursor);
+    // The cursor stays where it is, with the focus.
+    this.plot.querySelector('svg')?.remove();
+    this.plot.prepend(this.drawing);
+    if (this.stops.length === 0) this.cursor.remove();
+    else if (!this.cursor.isConnected) this.plot.append(this.cursor);
     this.#describe();
-    if (this.#index !== null) this.#show(Math.min(this.#index, this.stops.length - 1));
+    if (this.#index !== null) this.show(this.#index);
     const hasTable = this.options.table && !isEmpty;
     if (hasTable && !this.details.isConnected) this.root.append(this.details);
     if (!hasTable) this.details.remove();
@@ -198,6 +200,10 @@ export class Chart {
     );
   }
 
+  get #isFocused() {
+    return this.cursor.getRootNode().activeElement === this.cursor;
+  }
+
   // The stop that is nearest to a pointer.
   #nearest({ clientX }) {
     const x = clientX - this.plot.getBoundingClientRect().left;
@@ -223,7 +229,7 @@ export class Chart {
     });
     for (const type of ['pointerup', 'pointercancel', 'lostpointercapture']) plot.addEventListener(type, () => (this.#isDragged = false));
     plot.addEventListener('pointerleave', () => {
-      if (!this.#isDragged && cursor.getRootNode().activeElement !== cursor) this.show(null);
+      if (!this.#isDragged && !this.#isFocused) this.show(null);
     });
     plot.addEventListener('click', (event) => {
       if (!this.isSeeking && this.stops.length > 0) this.chosen?.(this.#nearest(event), event);

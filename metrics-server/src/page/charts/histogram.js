@@ -29,7 +29,7 @@ class Histogram extends Chart {
     const x = (value) => this.left + ((Math.min(value, end) - start) / (end - start)) * (this.right - this.left);
     const shapes = bins.filter(({ count }) => count > 0).map(({ from, to, count }) =>
       `M${px(x(from) + 0.5)} ${this.base}V${this.y(count)}H${px(x(to) - 0.5)}V${this.base}Z`);
-    this.drawing.append(svg('path', { class: 'mc-bar', d: shapes.join('') }));
+    this.drawing.append(svg('path', { class: 'mc-bar', 'fill-opacity': 0.6, d: shapes.join('') }));
     this.#paintMarks(x);
     this.#paintEdges(x);
     this.stops = bins.map((bin) => ({

@@ -2,12 +2,11 @@
 
 import { Chart, px, svg, widthOf } from './draw.js';
 import { roundTimes, spreadApart, ticksTo } from './maths.js';
-import { adoptStyles } from './styles.js';
 import { axisText, bucketText, fill, formatOf, partsOf } from './text.js';
 
 const LEVEL_PX = 14; // The least distance of two levels' labels.
 const DENSE_PX = 3; // Between points, for a thinner line.
-const LABELS_PX = 84; // The least room of a label below the axis.
+const TIME_LABEL_PX = 84; // The least room of a label below the axis.
 
 class TimeLine extends Chart {
   get heightDefault() {
@@ -82,7 +81,7 @@ class TimeLine extends Chart {
     const { bucket, timezone } = this.options;
     const parts = points.map(({ start }) => partsOf(new Date(start), timezone));
     const label = (index) => ({ at: x(index), text: axisText(new Date(points[index].start), parts[index], this.options) });
-    const most = Math.max(2, this.width / LABELS_PX);
+    const most = Math.max(2, this.width / TIME_LABEL_PX);
     const sets = roundTimes(parts, bucket).filter((set) => set.length <= most);
     this.paintAxis(sets.map((set) => set.map(label)));
   }
@@ -151,40 +150,3 @@ class TimeLine extends Chart {
 
 /** Values over time; see `Chart` for the handle. */
 export const timeLine = (element, data, options) => new TimeLine(element, 'mc-time').start(data, options);
-
-/** A small curve without axes, for a row of a table. */
-export function sparkline(element, data, options) {
-  let values = data;
-  let all = { locale: 'en', unit: 'count', width: 96, height: 24, ...options };
-  const drawing = svg('svg');
-  const draw = () => {
-    const { width, height, words, name, color } = all;
-    const known = values.filter((value) => value != null);
-    const most = Math.max(...known, 0);
-    const format = formatOf(all);
-    const x = (index) => px(values.length === 1 ? width / 2 : 2 + (index / (values.length - 1)) * (width - 4));
-    const y = (value) => px(height - 2 - (most ? value / most : 0) * (height - 4));
-    const steps = values.map((value, index) => (value == null ? null : `${x(index)} ${y(value)}`));
-    const label = known.length ? fill(words.spark, { name, last: format(known.at(-1)), most: format(most) }) : words.empty;
-    for (const [key, value] of Object.entries({ class: 'mc mc-plays mc-spark', role: 'img', width, height, viewBox: `0 0 ${width} ${height}`, 'aria-label': label })) {
-      drawing.setAttribute(key, value);
-    }
-    if (color) drawing.style.setProperty('--mc-color', color);
-    const line = steps.map((step, index) => step && `${steps[index - 1] ? 'L' : 'M'}${step}`).filter(Boolean).join('');
-    const isWhole = steps.length > 1 && !steps.includes(null);
-    drawing.replaceChildren();
-    if (isWhole) drawing.append(svg('path', { class: 'mc-area', d: `M${x(0)} ${height - 1}${line.replace('M', 'L')}V${height - 1}Z` }));
-    if (known.length) drawing.append(svg('path', { class: 'mc-line', d: line }));
-    element.replaceChildren(drawing);
-    adoptStyles(drawing);
-  };
-  draw();
-  return {
-    update(data, options = {}) {
-      values = data;
-      all = { ...all, ...options };
-      draw();
-    },
-    destroy: () => drawing.remove(),
-  };
-}

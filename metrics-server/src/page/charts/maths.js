@@ -95,6 +95,26 @@ export function roundTimes(parts, bucket) {
   return [...sets.filter((set) => set.length > 1), [...new Set([0, parts.length - 1])]];
 }
 
+/** The unit of an interval: `day` of `7 days`. */
+export const unitOf = (interval) => /(minute|hour|day|week|month|year)/.exec(interval)?.[1] ?? 'day';
+
+// The least length of a bucket: local days may be shorter than others, and February is the shortest month.
+const LENGTHS_MS = { minute: 6e4, hour: 36e5, day: 828e5, week: 6e8, month: 24e8, year: 31e9 };
+
+/** The time of a text of the API: without a time zone in UTC, without a suffix. */
+export const dateOf = (text) => new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text : `${text}Z`);
+
+/** The data of a time line: the metric number `index` of a response of `/query` whose only dimension is time. */
+export function linePoints({ results, meta }, interval, { index = 0, now = Date.now() } = {}) {
+  const starts = results.map(({ dimensions: [text] }) => dateOf(text));
+  const points = results.map((row, at) => ({ start: starts[at], value: row.metrics[index] }));
+  const shift = meta.compared ? dateOf(meta.timeframe.from) - dateOf(meta.compared.from) : 0;
+  const isCompared = meta.compared && results.some((row) => row.comparison);
+  const before = (row, at) => ({ start: new Date(starts[at] - shift), value: row.comparison?.metrics[index] ?? null });
+  const length = Number(/^\d+/.exec(interval)?.[0] ?? 1) * LENGTHS_MS[unitOf(interval)];
+  return { points, previous: isCompared ? results.map(before) : [], isPartial: starts.length > 0 && now < starts.at(-1).getTime() + length };
+}
+
 /** The curve of a response of `/engagement` with `interval`; its buckets are added up. `step` is its resolution. */
 export function curveOf({ engagement }, { step = 1 } = {}) {
   const isPercent = engagement.some((bucket) => bucket.per_step);
@@ -144,13 +164,6 @@ export function condense(steps, most) {
   });
 }
 
-/** The viewers per session at a share of the length, 0 to 1. */
-export function retentionAt({ steps, sessions, length }, share) {
-  if (!sessions || steps.length === 0) return null;
-  const step = steps.find((it) => share * length < it.to) ?? steps.at(-1);
-  return step.viewers / sessions;
-}
-
 /**
  * What is remarkable about a curve, by position: `{ kind, at }`. `half`: half of the sessions have ended; `finished`: half
  * reach the end; `replayed`, `left`, `skipped`: where most do so, if they are many and stand out.
@@ -176,13 +189,4 @@ export function momentsOf({ steps, sessions, length }) {
   };
   for (const [kind, step] of Object.entries(peaks)) if (step) found.push({ kind, at: step.from });
   return found.sort((a, b) => a.at - b.at);
-}
-
-/** Equal bins over `values`, at most `room`, on round edges. Values beyond the last edge are in the last bin. */
-export function binsOf(values, { room = 24, most = Math.max(...values, 0), unit = 'seconds' } = {}) {
-  const [, step] = ticksTo(Math.max(most, 1e-3), { unit: most < room ? 'number' : unit, room });
-  const count = Math.max(1, Math.ceil(most / step - 1e-9));
-  const bins = Array.from({ length: count }, (_, index) => ({ from: index * step, to: (index + 1) * step, count: 0 }));
-  for (const value of values) bins[clamp(Math.floor(value / step), 0, count - 1)].count += 1;
-  return bins;
 }

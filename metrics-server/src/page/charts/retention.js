@@ -8,8 +8,9 @@ const STEP_PX = 2; // Narrower steps are indistinguishable.
 const FLOW_PX = 11; // The height of the rows of exits and skips.
 const FLOW_GAP_PX = 3;
 const MARK_PX = 8; // The radius of a moment's mark.
-const LABELS_PX = 84; // The least room of a label below the axis.
-const END = 0.97; // Exits at the end are those who saw all, and would dwarf the others.
+const CLOCK_LABEL_PX = 84; // The least room of a label below the axis.
+const END_LABELS_PX = [40, 60, 80]; // The least distance of the last label and that of the length, to try in turn.
+const FLOW_END = 0.97; // Exits at the end are those who saw all, and would dwarf the others.
 
 /** What charts along a video share: its steps, clock and moments. */
 class AlongVideo extends Chart {
@@ -39,12 +40,12 @@ class AlongVideo extends Chart {
 
   paintClock() {
     const { length, isPercent } = this.data;
-    const room = Math.max(2, (this.right - this.left) / LABELS_PX);
+    const room = Math.max(2, (this.right - this.left) / CLOCK_LABEL_PX);
     const positions = isPercent ? [0, 25, 50, 75, 100] : clockTicks(length, room);
     const label = (position) => ({ at: this.at(position), text: this.clock(position) });
-    const isApart = (position) => this.at(position) + LABELS_PX / 2 < this.right;
-    // The length is always among them.
-    this.paintAxis([[...positions.filter(isApart), length].map(label), [0, length].map(label)]);
+    // The length is always among them; a position too close to it is not.
+    const set = (room) => [...positions.filter((position) => this.at(position) + room < this.right), length].map(label);
+    this.paintAxis([...END_LABELS_PX.map(set), [0, length].map(label)]);
   }
 
   chosen(index, event) {
@@ -129,7 +130,7 @@ class Retention extends AlongVideo {
 
   #paintFlow(steps) {
     ['exits', 'skips'].forEach((kind, row) => {
-      const most = Math.max(1, ...steps.filter((it) => it.to < this.data.length * END).map((it) => it[kind]));
+      const most = Math.max(1, ...steps.filter((it) => it.to < this.data.length * FLOW_END).map((it) => it[kind]));
       const top = this.base + FLOW_GAP_PX + row * (FLOW_PX + FLOW_GAP_PX);
       const bars = steps.map((it) => {
         const [x, end] = [this.at(it.from), this.at(it.to)];
@@ -153,7 +154,7 @@ class Retention extends AlongVideo {
     const { sessions, compare, length } = this.data;
     const { words, options } = this;
     const round = (value) => numberText(value, options.locale, { maximumFractionDigits: value < 10 ? 1 : 0 });
-    const parts = [`${this.clock(step.from)}  ${this.share(step.viewers / sessions)}`];
+    const parts = [`${this.clock(step.from)}: ${this.share(step.viewers / sessions)}`];
     const other = compare?.curve;
     const position = (step.from + step.to) / 2;
     const same = other?.sessions && other.steps.find((it) => (position / length) * other.length < it.to);
@@ -242,14 +243,15 @@ class HeatStrip extends AlongVideo {
     const mix = (value) => Math.round((0.06 + 0.94 * (value / most)) * 100) / 100;
     const clip = svg('g', { class: 'mc-viewers' });
     for (const { from, to, views } of steps) {
-      const [x, end] = [this.at(from), this.at(to)];
-      clip.append(svg('rect', { class: 'mc-bar', x: px(x), y: TOP, width: px(end - x + 0.3), height: this.height - TOP, 'fill-opacity': mix(views) }));
+      // Whole pixels leave no seams.
+      const [x, end] = [this.at(from), this.at(to)].map(Math.round);
+      clip.append(svg('rect', { class: 'mc-bar', x, y: TOP, width: end - x, height: this.height - TOP, 'fill-opacity': mix(views) }));
     }
     this.drawing.append(clip, svg('g', { class: 'mc-legend' }, this.text(0, 14, this.#summary())));
     const number = (value) => numberText(value, this.options.locale, { maximumFractionDigits: 1 });
     this.stops = steps.map((step) => {
       const position = (step.from + step.to) / 2;
-      const text = `${this.clock(step.from)}  ${this.words.views} ${number(step.views)}`;
+      const text = `${this.clock(step.from)}: ${this.words.views} ${number(step.views)}`;
       return { x: this.at(position), position: step.from, end: step.to, text };
     });
     this.paintHead();

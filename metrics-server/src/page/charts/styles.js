@@ -1,15 +1,15 @@
 // The style sheet of the charts, for the document or a shadow root. A sheet that is constructed needs no inline style.
 
-const CSS = `
+const CHART_CSS = `
 .mc {
-  --ink-: var(--ink, #1b1d20);
-  --muted-: var(--muted, #5f646b);
-  --line-: var(--line, #e3e3de);
-  --surface-: var(--surface, #fff);
-  --viewers-: var(--viewers, #2563eb);
-  --replays-: var(--replays, #c2410c);
-  --plays-: var(--plays, #0f766e);
-  --focus-: var(--focus, #2563eb);
+  --ink-: var(--ink);
+  --muted-: var(--muted);
+  --line-: var(--line);
+  --surface-: var(--surface);
+  --viewers-: var(--viewers);
+  --replays-: var(--replays);
+  --plays-: var(--plays);
+  --focus-: var(--focus);
   --exits-: var(--exits, var(--muted-));
   --skips-: var(--skips, #9c6ade);
   position: relative;
@@ -18,7 +18,7 @@ const CSS = `
   font-variant-numeric: tabular-nums;
 }
 .mc-plot { position: relative; touch-action: pan-y; user-select: none; direction: ltr; }
-.mc-plot svg { display: block; max-inline-size: 100%; overflow: visible; }
+.mc-plot svg { display: block; max-inline-size: 100%; block-size: auto; overflow: visible; }
 .mc-plot.is-pick, .mc-plot.is-seek { cursor: pointer; }
 .mc-cursor { position: absolute; inset: 0; border-radius: 4px; outline-offset: 3px; }
 .mc-cursor:focus-visible { outline: 2px solid var(--focus-); }
@@ -39,7 +39,7 @@ const CSS = `
 .mc-head { stroke: var(--ink-); stroke-width: 1.5; }
 .mc-knob { fill: var(--ink-); stroke: var(--surface-); stroke-width: 2; }
 .mc-bar { fill: var(--mc-color); }
-.mc-histogram .mc-bar { fill-opacity: 0.6; }
+.mc-heat rect { shape-rendering: crispEdges; }
 .mc-viewers { --mc-color: var(--viewers-); }
 .mc-replays { --mc-color: var(--replays-); }
 .mc-plays { --mc-color: var(--plays-); }
@@ -56,30 +56,12 @@ const CSS = `
 .mc-table :is(th, td) { padding: 0.15rem 0; padding-inline-start: 0.75rem; text-align: end; font-weight: normal; }
 .mc-table :is(th, td):first-child { padding-inline-start: 0; text-align: start; }
 
-.mc-spark { display: inline-block; vertical-align: middle; overflow: visible; }
-.mc-spark path { vector-effect: non-scaling-stroke; stroke-width: 1.5; }
-
-.mc-rows { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr); gap: 2px; }
-.mc-rows li { position: relative; display: flex; align-items: stretch; gap: 0.5rem; min-block-size: 28px; padding-inline-end: 2px; line-height: 28px; }
-.mc-rows li.is-muted { color: var(--muted-); }
-.mc-fill { position: absolute; inset-block: 0; inset-inline-start: 0; border-radius: 4px; background: color-mix(in srgb, var(--mc-color) 15%, transparent); print-color-adjust: exact; }
-.mc-rows li:hover .mc-fill { background: color-mix(in srgb, var(--mc-color) 24%, transparent); }
-.mc-rows li.is-active .mc-fill { background: color-mix(in srgb, var(--mc-color) 34%, transparent); }
-.mc-name { position: relative; flex: 1; min-inline-size: 0; padding-inline: 8px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: start; }
-button.mc-name { appearance: none; margin: 0; padding-block: 0; border: 0; border-radius: 4px; background: none; color: inherit; font: inherit; line-height: inherit; cursor: pointer; }
-button.mc-name:hover { text-decoration: underline; text-underline-offset: 3px; }
-button.mc-name:focus-visible, .mc-moment:focus-visible { outline: 2px solid var(--focus-); outline-offset: -2px; }
-.is-active .mc-name { font-weight: 600; }
-.mc-value, .mc-share { position: relative; flex: none; }
-.mc-share { min-inline-size: 3.25em; text-align: end; color: var(--muted-); }
-.mc-caption { display: flex; justify-content: space-between; gap: 0.5rem; padding-block-end: 4px; font-size: 0.8125rem; color: var(--muted-); }
-.mc-rows .mc-rest { padding-inline: 8px; color: var(--muted-); }
-.mc-rest button.mc-name { padding-inline: 0; }
 
 .mc-moments { display: flex; flex-wrap: wrap; gap: 4px 6px; margin: 6px 0 0; padding: 0; list-style: none; }
 .mc-moment { display: inline-flex; align-items: center; gap: 6px; min-block-size: 28px; padding: 0 10px 0 6px; border: 1px solid var(--line-); border-radius: 14px; background: none; color: var(--ink-); font: inherit; font-size: 0.8125rem; }
 button.mc-moment { cursor: pointer; }
 button.mc-moment:hover { border-color: var(--muted-); }
+.mc-moment:focus-visible { outline: 2px solid var(--focus-); outline-offset: -2px; }
 .mc-number { display: inline-grid; place-items: center; inline-size: 16px; block-size: 16px; border-radius: 50%; background: var(--ink-); color: var(--surface-); font-size: 10px; font-weight: 600; line-height: 1; print-color-adjust: exact; }
 .mc-mark circle { fill: var(--ink-); stroke: var(--surface-); stroke-width: 1.5; }
 .mc .mc-mark text { fill: var(--surface-); font-size: 10px; font-weight: 600; text-anchor: middle; }
@@ -99,9 +81,6 @@ button.mc-moment:hover { border-color: var(--muted-); }
   }
   .mc-grid { stroke-opacity: 0.25; }
   .mc-plays { --mc-color: CanvasText !important; }
-  .mc-fill { inset-block: auto 0; block-size: 3px; border-radius: 0; background: CanvasText !important; forced-color-adjust: none; }
-  .is-active .mc-fill { background: Highlight !important; }
-  .is-active .mc-name { outline: 2px solid Highlight; outline-offset: -2px; }
   .mc-number { forced-color-adjust: none; }
 }
 @media print {
@@ -112,7 +91,7 @@ button.mc-moment:hover { border-color: var(--muted-); }
 const sheets = new Map();
 
 /** Adds a style sheet, by default that of the charts, to the document or shadow root that holds `element`, once. */
-export function adoptStyles(element, css = CSS) {
+export function adoptStyles(element, css = CHART_CSS) {
   // A row that is built before it is inserted comes into the document.
   const root = element.isConnected ? element.getRootNode() : document;
   if (!sheets.has(css)) {

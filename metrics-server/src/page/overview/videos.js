@@ -1,6 +1,6 @@
 // All videos: sorted, searched and paged by the server, each with a small curve of its plays.
 
-import { sparkline } from '../charts/line.js';
+import { sparkline } from '../charts/spark.js';
 import { Latest } from '../api.js';
 import { WORDS as CHART_WORDS } from '../charts/words.js';
 import { h } from '../dom.js';

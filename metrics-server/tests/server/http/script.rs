@@ -13,6 +13,8 @@ async fn a_page_of_any_origin_may_have_the_script() {
         ("/metrics.js", "text/javascript; charset=utf-8", "document.currentScript"),
         ("/metrics.mjs", "text/javascript; charset=utf-8", "export const { monitor }"),
         ("/metrics.d.ts", "text/plain; charset=utf-8", "export function monitor"),
+        ("/metrics-components.js", "text/javascript; charset=utf-8", "customElements.define"),
+        ("/metrics-components.d.ts", "text/plain; charset=utf-8", "HTMLElementTagNameMap"),
     ] {
         let got = server.http("GET", path).header("origin", "https://site.example").send().await;
         assert_eq!(got.status, 200, "{got:?}");
@@ -54,7 +56,7 @@ async fn a_cached_script_is_not_sent_again() {
 #[tokio::test]
 async fn the_script_is_compressed_for_clients_that_accept_it() {
     let server = TestServer::new().await;
-    for path in ["/metrics.js", "/metrics.mjs", "/metrics.d.ts"] {
+    for path in ["/metrics.js", "/metrics.mjs", "/metrics.d.ts", "/metrics-components.js"] {
         let plain = server.http("GET", path).send().await;
         assert_eq!(plain.header("content-encoding"), None);
         assert_eq!(plain.header("vary"), Some("accept-encoding"));
