@@ -13,7 +13,7 @@ const MINUTES = 60;
 const MINUTE_MS = 60_000;
 const REFRESH_MS = 20_000;
 const VIDEOS = 20;
-const PARTS = 80;
+const PARTS = 160;
 const SVG = 'http://www.w3.org/2000/svg';
 
 export function create(place, context) {

@@ -109,7 +109,7 @@ suite.test('any period can be chosen, and is compared with the one before', asyn
   await answered(page);
   assert.match(await page.locator('[data-metric=plays] .change').innerText(), /^[+−]\d/);
   await summary.click();
-  const [from, to] = ['from', 'to'].map((_, index) => page.locator('.sheet input[type=date]').nth(index));
+  const [from, to] = ['from', 'to'].map((_, index) => page.locator('[data-menu=period] input[type=date]').nth(index));
   await from.fill('2020-01-01');
   await to.fill('2020-12-31');
   await page.getByRole('button', { name: 'Apply' }).click();
@@ -269,9 +269,9 @@ suite.test('menus work by keyboard, and chosen things show without colours', asy
   const summary = page.locator('[data-menu=period] summary');
   await summary.focus();
   await page.keyboard.press('Enter');
-  await page.locator('.sheet').waitFor();
+  await page.locator('[data-menu=period] .sheet').waitFor();
   await page.keyboard.press('Escape');
-  await eventually(async () => assert.equal(await page.locator('.sheet').isVisible(), false));
+  await eventually(async () => assert.equal(await page.locator('[data-menu=period] .sheet').isVisible(), false));
   assert.ok(await summary.evaluate((it) => it === document.activeElement));
   const outline = (selector) => page.locator(selector).first().evaluate((it) => getComputedStyle(it).outlineStyle);
   assert.equal(await outline('.tile[aria-pressed=true]'), 'solid');
