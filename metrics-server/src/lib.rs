@@ -89,6 +89,7 @@ pub mod fuzzing;
 mod guard;
 mod handshake;
 mod hosts;
+mod live;
 mod longpoll;
 mod memory;
 #[cfg(test)]

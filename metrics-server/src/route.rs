@@ -43,6 +43,7 @@ pub(crate) enum Report {
     Query,
     Videos,
     Fields,
+    Live,
 }
 
 impl<'a> Route<'a> {
@@ -75,6 +76,7 @@ impl<'a> Route<'a> {
             ["api", "v1", "query"] => Self::Report(Report::Query),
             ["api", "v1", "videos"] => Self::Report(Report::Videos),
             ["api", "v1", "fields"] => Self::Report(Report::Fields),
+            ["api", "v1", "live"] => Self::Report(Report::Live),
             ["api", "v1", "dimensions", name] => Self::Dimension(name),
             ["api", "v1", "export", table] => {
                 Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)
@@ -96,6 +98,7 @@ impl<'a> Route<'a> {
             | Self::Script(_)
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
+            Self::Report(Report::Live) => "GET, HEAD, OPTIONS",
             Self::Erase => "POST",
             Self::Events => "POST, OPTIONS",
             Self::LongPoll

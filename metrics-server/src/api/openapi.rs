@@ -79,6 +79,7 @@ mod tests {
             Route::Report(Report::Videos) => 23,
             Route::Export(Table::Videos) => 24,
             Route::Report(Report::Fields) => 25,
+            Route::Report(Report::Live) => 27,
             Route::Export(Table::Plays) => 13,
             Route::Export(Table::Engagement) => 14,
             Route::Export(Table::Sources) => 15,
@@ -87,7 +88,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 27;
+    const ROUTES: usize = 28;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

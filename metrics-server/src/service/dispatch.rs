@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use hyper::{Method, Request, Response};
 use tokio::time::timeout;
 
 use super::caller::Way;
 use super::reports::Sent;
 use super::{Inner, Service};
-use crate::access::{Decision, Granted};
+use crate::access::{Decision, Granted, Purpose};
 use crate::api::{events, health, keys, openapi, stats};
 use crate::body::check_end;
 use crate::error::Error;
 use crate::guard;
 use crate::page::{self, Document};
 use crate::response::{self, Body};
-use crate::route::Route;
+use crate::route::{Report, Route};
 use crate::table::Table;
 
 /// How long a batch waits when as many events as are allowed wait for the store already.
@@ -62,8 +63,8 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Stats, _) => {
-                let Inner { counters, memory, sockets, longpolls, .. } = &*self.inner;
-                let connected = (sockets.len(), longpolls.len());
+                let Inner { counters, memory, sockets, longpolls, lives, .. } = &*self.inner;
+                let connected = (sockets.len(), longpolls.len(), lives.len());
                 Ok(stats::stats(metrics, counters, memory, connected))
             }
             (Route::Events, _) => {
@@ -87,6 +88,7 @@ impl Service {
             }
             (Route::Key(id), _) => keys::revoke(metrics, &granted, id).await,
             (Route::Erase, _) => self.erase(request, granted).await,
+            (Route::Report(Report::Live), _) => self.live(request.into_parts().0, granted),
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
                 let flow = self.flow(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
@@ -114,12 +116,15 @@ impl Service {
         };
         let (mut head, body) = request.into_parts();
         guard::check(settings, purpose, &head, !body.is_end_stream())?;
-        let Some(access) = &settings.access else {
-            return Ok((Request::from_parts(head, body), Decision::Allow));
-        };
         let caller = self.caller(&head.headers, &head.extensions);
         head.extensions.insert(caller);
-        let decision = timeout(ACCESS_MAX, access.decide(&head, purpose)).await;
-        Ok((Request::from_parts(head, body), decision.map_err(|_| Error::Busy)?))
+        let decision = self.decide(&head, purpose).await?;
+        Ok((Request::from_parts(head, body), decision))
+    }
+
+    /// Decides what the caller with this request may do. Streams ask again while they last.
+    pub(super) async fn decide(&self, head: &Parts, purpose: Purpose) -> Result<Decision, Error> {
+        let Some(access) = &self.inner.settings.access else { return Ok(Decision::Allow) };
+        timeout(ACCESS_MAX, access.decide(head, purpose)).await.map_err(|_| Error::Busy)
     }
 }

@@ -75,6 +75,9 @@ suite.test('while somebody plays, one is watching, here and on other pages', asy
     await eventually(async () => assert.ok((await seconds()) > reached - 1), 3_000);
   }
   await eventually(async () => assert.equal(await figure(other, 'watching'), 1), 15_000);
+  // The stream says where in which video.
+  await eventually(async () => assert.deepEqual(await other.locator('ul.watched a').allInnerTexts(), ['Tide']));
+  assert.match(await other.locator('ul.watched svg').getAttribute('aria-label'), /^1 viewer at 0:\d\d$/);
   await player.pause();
   await eventually(async () => assert.equal(await figure(other, 'watching'), 0), 15_000);
   await answered(other);

@@ -99,6 +99,7 @@ const SERVER: &[&str] = &[
     "frames",
     "connection",
     "handshake",
+    "live",
     "longpoll",
     "socket",
     "service",
