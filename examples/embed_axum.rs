@@ -66,8 +66,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
+    let stopping = service.clone();
+    let stop = async move {
+        interrupted().await;
+        // Streams of viewers are requests that end with it.
+        stopping.close_sockets().await;
+    };
     axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(interrupted())
+        .with_graceful_shutdown(stop)
         .await?;
 
     // This order loses nothing: requests have ended; then websockets end, and then the store commits the remaining

@@ -77,7 +77,8 @@ async fn serve(listener: TcpListener, service: Service) -> Result<(), Box<dyn Er
         let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), respond);
         tokio::spawn(graceful.watch(connection.into_owned()));
     }
-    // Abandons connections that do not end in time.
-    let _ended = timeout(DRAIN_MAX, graceful.shutdown()).await;
+    // Streams of viewers are requests that end with the websockets. Abandons connections that do not end in time.
+    let ending = async { tokio::join!(graceful.shutdown(), service.close_sockets()) };
+    let _ended = timeout(DRAIN_MAX, ending).await;
     Ok(())
 }

@@ -1,6 +1,8 @@
-//! Writes the scripts for other pages to `OUT_DIR` as they are served: without comments, plain and compressed.
+//! Writes the scripts for other pages, and the files of the page at `/`, to `OUT_DIR` as they are served: without comments,
+//! plain and compressed. `page_files.rs` there is the table of the latter.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -49,9 +51,21 @@ const BROTLI_WINDOW_BITS: u32 = 22;
 /// The size of brotli's input buffer, in bytes.
 const BROTLI_BUFFER: usize = 4096;
 
+/// The folder of the page.
+const PAGE: &str = "src/page";
+
+/// The media types of the page's files by their endings. Files with other endings are not served.
+const KINDS: [(&str, &str); 4] = [
+    ("css", "text/css; charset=utf-8"),
+    ("js", "text/javascript; charset=utf-8"),
+    ("svg", "image/svg+xml"),
+    ("webm", "video/webm"),
+];
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/minify.rs");
     println!("cargo::rerun-if-changed=src/script");
+    println!("cargo::rerun-if-changed={PAGE}");
     println!("cargo::rerun-if-changed=src/components");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let source = fs::read_to_string("src/script/metrics.js")?;
@@ -61,7 +75,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&out.join("metrics.d.ts"), &fs::read_to_string("src/script/metrics.d.ts")?)?;
     write(&out.join("metrics-components.js"), &minify(&components()?))?;
     let types = fs::read_to_string("src/components/components.d.ts")?;
-    write(&out.join("metrics-components.d.ts"), &types)
+    write(&out.join("metrics-components.d.ts"), &types)?;
+    let mut files = Vec::new();
+    page_files(Path::new(PAGE), &mut files)?;
+    fs::write(out.join("page_files.rs"), page_table(&out, &files)?)?;
+    Ok(())
 }
 
 /// Joins the modules of the web components to one.
@@ -94,6 +112,47 @@ fn without_comment(line: &str) -> &str {
     }
 }
 
+/// Adds the files of a folder of the page, and of those in it.
+fn page_files(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(fs::DirEntry::path);
+    for entry in entries {
+        if entry.file_type()?.is_dir() {
+            page_files(&entry.path(), files)?;
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The table of the page's files: an array of `File`s as Rust.
+fn page_table(out: &Path, files: &[PathBuf]) -> Result<String, Box<dyn Error>> {
+    let source = env::current_dir()?;
+    let mut table = String::from("&[\n");
+    for path in files {
+        let ending = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
+        let Some((_, kind)) = KINDS.into_iter().find(|(known, _)| *known == ending) else {
+            continue;
+        };
+        let name = path.strip_prefix(PAGE)?.to_str().ok_or("names of files are UTF-8")?;
+        if ending == "webm" {
+            let path = source.join(path);
+            writeln!(table, "    File::media({name:?}, {kind:?}, include_bytes!({path:?})),")?;
+            continue;
+        }
+        let written = out.join("page").join(name);
+        fs::create_dir_all(written.parent().ok_or("a file is in a folder")?)?;
+        write(&written, &minify(&fs::read_to_string(path)?))?;
+        let bytes = |it: &Path| format!("include_bytes!({it:?})");
+        let (plain, gzip, brotli) =
+            (bytes(&written), bytes(&beside(&written, ".gz")), bytes(&beside(&written, ".br")));
+        writeln!(table, "    File::text({name:?}, {kind:?}, [{plain}, {gzip}, {brotli}]),")?;
+    }
+    table.push_str("]\n");
+    Ok(table)
+}
+
 /// Writes a text to `path`, and compressed to `path.gz` and `path.br`.
 fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
     let mut gzip = GzBuilder::new().write(Vec::new(), Compression::best());
@@ -101,13 +160,15 @@ fn write(path: &Path, text: &str) -> Result<(), Box<dyn Error>> {
     let mut brotli = Vec::new();
     brotli::CompressorWriter::new(&mut brotli, BROTLI_BUFFER, BROTLI_QUALITY, BROTLI_WINDOW_BITS)
         .write_all(text.as_bytes())?;
-    let beside = |ending: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(ending);
-        name
-    };
     fs::write(path, text)?;
-    fs::write(beside(".gz"), gzip.finish()?)?;
-    fs::write(beside(".br"), brotli)?;
+    fs::write(beside(path, ".gz"), gzip.finish()?)?;
+    fs::write(beside(path, ".br"), brotli)?;
     Ok(())
+}
+
+/// The path with `ending` after it.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }

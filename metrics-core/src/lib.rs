@@ -164,7 +164,8 @@ pub use quota::{RateExceeded, Usage};
 pub use recorder::{EventError, Viewing};
 #[cfg(feature = "recorder")]
 pub use report::{
-    BUCKETS_MAX, ReportError, Reports, SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery,
+    BUCKETS_MAX, LIVE_PARTS_MAX, LIVE_VIDEOS_MAX, LiveQuery, LiveReader, LiveState, LiveVideo,
+    ReportError, Reports, SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery,
 };
 pub use source::Source;
 pub use varint::Damaged;
@@ -198,6 +199,7 @@ const _: () = {
         sent(metrics.engagement(parts, 1));
         sent(metrics.engagement_per_second(parts, query.buckets));
         sent(metrics.watching(&query.selection));
+        sent(metrics.live(&query.selection.clone().into()));
         sent(metrics.stop());
     };
     const _: fn(&Viewing, PlayerEvent) = |viewing, event| sent(viewing.apply(event));

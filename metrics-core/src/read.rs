@@ -3,12 +3,14 @@
 //! A report folds decoded columns. Folds run in [`compute`], so that they never delay an acknowledgement; the next
 //! blocks are read while one batch is folded. Memory is bounded by the fold and by two batches of blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use crate::block::{Block, Columns, Group, Groups, Row};
 use crate::compute::{compute, expect_aside};
+use crate::key::SessionId;
 use crate::query::{Scan, Selection};
 use crate::scan::{ScanError, SessionFilter, VideoInfo};
 use crate::store::{
@@ -71,12 +73,16 @@ pub(crate) struct Reading {
     pub(crate) open: Option<(i64, i64)>,
     /// Only sessions that are watched at this moment, which are open.
     pub(crate) watched_at: Option<DateTime<Utc>>,
+    /// The minutes of sessions that are watched at this moment go on until it: stores have them up to the last
+    /// checkpoint.
+    pub(crate) minutes_until: Option<DateTime<Utc>>,
 }
 
 impl Reading {
     /// Reads open and closed sessions that started in `frame`: first and last Unix millisecond.
     pub(crate) fn new(scope: VideoScope, lists_videos: bool, frame: (i64, i64)) -> Self {
-        Self { scope, lists_videos, closed: Some(frame), open: Some(frame), watched_at: None }
+        let (closed, open) = (Some(frame), Some(frame));
+        Self { scope, lists_videos, closed, open, watched_at: None, minutes_until: None }
     }
 }
 
@@ -103,7 +109,11 @@ pub(crate) async fn read_videos<F: Fold>(
     if let Some((from_ms, to_ms)) = reading.open {
         let videos = videos.clone();
         let scan = OpenScan { videos, from_ms, to_ms, watched_at: reading.watched_at };
-        fold = read_open(snapshot, &scan, fold).await?;
+        let mut watched = Watched::default();
+        if let Some(now) = reading.minutes_until {
+            watched = Watched::read(snapshot, &scan, now).await?;
+        }
+        fold = read_open_until(snapshot, &scan, Arc::new(watched), fold).await?;
     }
     match reading.closed {
         Some(frame) => read_blocks(snapshot, videos, frame, fold).await,
@@ -181,20 +191,74 @@ pub(crate) async fn list<T: Send + 'static, E: From<Error> + Send + 'static>(
     }
 }
 
+/// Sessions that are watched at a moment.
+#[derive(Debug, Default)]
+struct Watched {
+    ids: HashSet<SessionId>,
+    at_ms: i64,
+}
+
+impl Watched {
+    /// Reads which of the sessions of `scan` are watched at `now`.
+    async fn read(
+        snapshot: &mut dyn Snapshot,
+        scan: &OpenScan,
+        now: DateTime<Utc>,
+    ) -> Result<Self, Error> {
+        let scan = OpenScan { watched_at: Some(now), ..scan.clone() };
+        let mut ids = HashSet::new();
+        let (mut after, mut limit) = (None, OPEN_FIRST);
+        loop {
+            let page = snapshot.open_sessions(&scan, after, limit).await?;
+            after = page.last().map(|session| session.id);
+            let is_last = page.len() < limit as usize;
+            limit = next_limit(&page);
+            ids.extend(page.iter().map(|session| session.id));
+            if is_last {
+                return Ok(Self { ids, at_ms: now.timestamp_millis() });
+            }
+        }
+    }
+
+    /// Adds the minutes since the last write to the watched sessions among these.
+    fn add_minutes(&self, sessions: &mut [OpenSession]) -> Result<(), Error> {
+        let watched = sessions.iter_mut().filter(|session| self.ids.contains(&session.id));
+        for session in watched {
+            session.row.stored.add_minutes(self.at_ms).map_err(Error::Damaged)?;
+        }
+        Ok(())
+    }
+}
+
 /// Folds open sessions.
 pub(crate) async fn read_open<F: Fold>(
     snapshot: &mut dyn Snapshot,
     scan: &OpenScan,
+    fold: F,
+) -> Result<F, F::Error> {
+    read_open_until(snapshot, scan, Arc::default(), fold).await
+}
+
+/// Folds open sessions. The minutes of those in `watched` go on until its moment.
+async fn read_open_until<F: Fold>(
+    snapshot: &mut dyn Snapshot,
+    scan: &OpenScan,
+    watched: Arc<Watched>,
     mut fold: F,
 ) -> Result<F, F::Error> {
     let (mut after, mut limit) = (None, OPEN_FIRST);
     loop {
-        let page = snapshot.open_sessions(scan, after, limit).await?;
+        let mut page = snapshot.open_sessions(scan, after, limit).await?;
         after = page.last().map(|session| session.id);
         let is_last = page.len() < limit as usize;
         limit = next_limit(&page);
         if !page.is_empty() {
-            fold = folded(fold, move |fold| add_open(fold, page)).await?;
+            let watched = Arc::clone(&watched);
+            let adding = move |fold: &mut F| {
+                watched.add_minutes(&mut page)?;
+                add_open(fold, page)
+            };
+            fold = folded(fold, adding).await?;
         }
         if is_last {
             return Ok(fold);

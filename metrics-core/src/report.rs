@@ -1,5 +1,6 @@
 //! Reports on the sessions of a store, at some moment.
 
+mod live;
 pub(crate) mod older;
 mod query;
 mod scanning;
@@ -22,6 +23,9 @@ use crate::scan::{Answer, Fields, ScanError};
 use crate::store::{Error, Store};
 use crate::time_bucket::Buckets;
 
+pub use self::live::{
+    LIVE_PARTS_MAX, LIVE_VIDEOS_MAX, LiveQuery, LiveReader, LiveState, LiveVideo,
+};
 pub(crate) use self::scanning::count;
 pub use self::videos::{SEARCH_BYTES_MAX, VideoEntry, VideoList, VideosQuery};
 

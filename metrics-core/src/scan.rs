@@ -37,6 +37,7 @@ use chrono::{DateTime, Utc};
 use crate::block::{Columns, Group, Groups};
 use crate::engagement::TooManySeconds;
 use crate::query::{Dimension, LIMIT_MAX, Metric, Minimum, Period, Query, QueryError};
+use crate::session::MINUTE_MS;
 use crate::varint::Damaged;
 use crate::video::Video;
 
@@ -156,6 +157,14 @@ impl Scanner {
         let Period { from_ms, to_ms } = self.period;
         let back_ms = if self.needs.minutes { LOOKBACK_MS } else { 0 };
         (from_ms.saturating_sub(back_ms), to_ms)
+    }
+
+    /// Returns `now` if minutes count that sessions watched now may have played since their last write.
+    #[must_use]
+    pub(crate) fn minutes_until(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let end_ms = i64::from(self.minutes.1) * MINUTE_MS;
+        // The period has the current minute, or the one before.
+        (self.needs.minutes && now.timestamp_millis() - MINUTE_MS < end_ms).then_some(now)
     }
 
     /// Returns whether the result depends on videos or keys: otherwise columns may be added under any.

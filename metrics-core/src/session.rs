@@ -29,6 +29,8 @@ mod counters;
 mod latest;
 pub(crate) mod minutes;
 mod moment;
+#[cfg(feature = "recorder")]
+mod ongoing;
 mod open;
 mod playhead;
 mod resume;

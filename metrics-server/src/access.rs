@@ -64,7 +64,7 @@ pub trait Access: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// Read the page, which shows the number of sessions.
+    /// Read the page and its files, which hold nothing that is stored but the example key.
     Page,
     /// Read the process statistics.
     Stats,
@@ -127,8 +127,8 @@ pub enum Decision {
     /// Allows the request for these keys only.
     ///
     /// A report of another key is refused. A report that names no key is about all of these keys. Only these keys are
-    /// listed, and can be created and revoked, and only sessions of these keys can be erased. The page shows nothing
-    /// that is stored, and the process statistics, which belong to no key, are refused.
+    /// listed, and can be created and revoked, and only sessions of these keys can be erased. The process statistics,
+    /// which belong to no key, are refused.
     AllowKeys(Vec<ApiKey>),
     /// Allows the request as far as the grant permits it: for some sessions, or for a role. What the grant does not
     /// permit is refused.

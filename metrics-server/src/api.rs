@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod fields;
 pub(crate) mod health;
 pub(crate) mod keys;
+pub(crate) mod live;
 pub(crate) mod me;
 pub(crate) mod meta;
 pub(crate) mod openapi;

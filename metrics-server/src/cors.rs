@@ -51,7 +51,8 @@ pub(crate) fn preflight(
     let mut response = response::empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
-    let allowed = HeaderValue::from_static("content-type, authorization, x-phoenix-authtoken");
+    let allowed = "content-type, authorization, x-phoenix-authtoken, last-event-id";
+    let allowed = HeaderValue::from_static(allowed);
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(MAX_AGE));
     allow(cors, origin, headers);

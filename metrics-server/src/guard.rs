@@ -47,7 +47,9 @@ pub(crate) fn check(
     if is_foreign(headers) {
         let is_report = purpose == Purpose::Report;
         let is_listed = is_report && covers(&settings.cors, headers);
-        let is_followed = !changes && is_navigation(&head.method, headers);
+        let is_framed = purpose == Purpose::Page && !settings.page.frames.is_empty();
+        let dests: &[&str] = if is_framed { &["document", "iframe"] } else { &["document"] };
+        let is_followed = !changes && is_navigation(&head.method, headers, dests);
         if !is_listed && !is_followed {
             return Err(Error::ForeignPage { is_report });
         }
@@ -123,10 +125,12 @@ fn covers(cors: &Cors, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether the user follows a link in a top-level window: the page with the link cannot read the response.
-fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+/// Whether a browser opens the response in a window, or a frame if `dests` has frames: the page with the link or the
+/// frame cannot read the response.
+fn is_navigation(method: &Method, headers: &HeaderMap, dests: &[&str]) -> bool {
     let is = |name: &HeaderName, value: &str| headers.get(name).is_some_and(|it| it == value);
-    method == Method::GET && is(&SEC_FETCH_MODE, "navigate") && is(&SEC_FETCH_DEST, "document")
+    let is_dest = dests.iter().any(|dest| is(&SEC_FETCH_DEST, dest));
+    method == Method::GET && is(&SEC_FETCH_MODE, "navigate") && is_dest
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -11,6 +11,9 @@ pub(crate) const CONNECTION_BYTES: usize = 16 * 1024;
 /// The approximate memory of a long-polling session without its messages, in bytes.
 pub(crate) const LONGPOLL_BYTES: usize = 8 * 1024;
 
+/// The approximate memory of a stream of `/api/v1/live` beside its connection, in bytes.
+pub(crate) const STREAM_BYTES: usize = 4 * 1024;
+
 /// The part of the budget that connections may use. It bounds their default number.
 #[cfg(feature = "binary")]
 pub(crate) const CONNECTIONS_PART: usize = 4;
@@ -33,6 +36,8 @@ pub(crate) struct Memory {
     pub(crate) messages: Budget,
     /// Long-polling sessions.
     pub(crate) longpolls: Budget,
+    /// Streams of viewers.
+    pub(crate) streams: Budget,
     /// Responses that are being made or have not been read yet.
     pub(crate) answers: Budget,
 }
@@ -47,19 +52,21 @@ impl Memory {
             headers: part(8),
             messages: part(4),
             longpolls: part(8),
+            streams: part(8),
             answers: part(2),
             all,
         }
     }
 
     /// The used bytes of each part, by its name in the process statistics.
-    pub(crate) fn uses(&self) -> [(&'static str, usize); 6] {
+    pub(crate) fn uses(&self) -> [(&'static str, usize); 7] {
         [
             ("connections", self.connections.used()),
             ("bodies", self.batches.used() + self.bodies.used()),
             ("headers", self.headers.used()),
             ("messages", self.messages.used()),
             ("longpolls", self.longpolls.used()),
+            ("streams", self.streams.used()),
             ("answers", self.answers.used()),
         ]
     }

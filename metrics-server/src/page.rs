@@ -1,124 +1,113 @@
-//! `GET /`: two videos to try it with, charts of the watched ranges, and instructions for the first event.
+//! `GET /`: the page, which shows the reports of this server; and `GET /demo`, two videos to try it with.
 
 mod file;
-
-use std::time::Duration;
+mod look;
 
 use hyper::header::{
-    CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
+use metrics_core::query::{Dimension, Metric};
 use metrics_core::{ApiKey, Metrics};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::timeout;
 
 use crate::access::Grant;
-use crate::prefix::Prefix;
+use crate::error::Error;
 use crate::response::{self, Body};
-use crate::single_flight::SingleFlight;
+use crate::settings::Settings;
 
-pub(crate) use file::answer as file;
+pub use look::{InvalidLogo, Logo, PageLook};
 
 /// The key that an empty database gets, so that a newcomer can try it at once.
 pub const EXAMPLE_KEY: &str = "HDsj3NfKQTNwn5Ix9g+cfQ==";
 
-/// The timeout of the count of sessions.
-const COUNT_MAX: Duration = Duration::from_secs(2);
+/// The page loads only its own scripts, styles, images and videos, none of them inline. Pages may embed it that the
+/// settings list.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors ";
 
-/// How long a count is cached. A large store takes a while to count, and requests may come all the time.
-const COUNT_KEPT: Duration = Duration::from_secs(5);
-
-/// The page loads only its own scripts, styles and videos, none of them inline. No other page may embed it, and no
-/// linked page receives its URL as the referrer.
-const HEADERS: [(HeaderName, &str); 3] = [
-    (
-        CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; \
-         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
-    (REFERRER_POLICY, "no-referrer"),
-    SAME_ORIGIN,
-];
+/// An SVG may have styles, and nothing else that is active.
+const LOGO_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 
 /// Pages of other origins cannot embed it as a script or an image.
 const SAME_ORIGIN: (HeaderName, &str) =
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
 
-const PAGE: &str = include_str!("page/index.html");
+/// The file under `/page/` that is the operator's.
+const LOGO: &str = "logo";
 
-/// The page, and the last count of the store.
-pub(crate) struct Page {
-    // `None`: the store could not count.
-    sessions: SingleFlight<Option<u64>>,
+/// The two documents.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Document {
+    Page,
+    /// The example videos.
+    Demo,
 }
 
-impl Page {
-    pub(crate) fn new() -> Self {
-        Self { sessions: SingleFlight::new(COUNT_KEPT) }
-    }
-
+impl Document {
+    /// The document for a caller, with the example key if the caller has it.
     pub(crate) async fn show(
-        &self,
+        self,
         metrics: &Metrics,
         granted: &Grant,
-        prefix: &Prefix,
-        headers: &HeaderMap,
+        settings: &Settings,
     ) -> Response<Body> {
-        let counting = metrics.clone();
-        let count =
-            self.sessions.get(|| async move { counting.store().count_sessions().await.ok() });
-        let store = match timeout(COUNT_MAX, count).await.map(Option::flatten) {
-            Ok(Some(_)) if !granted.is_all() => "The store is available.".to_owned(),
-            Ok(Some(1)) => "The store is available and holds 1 session.".to_owned(),
-            Ok(Some(sessions)) => format!("The store is available and holds {sessions} sessions."),
-            Ok(None) => "The store cannot be reached.".to_owned(),
-            Err(_) => "The store is available but busy.".to_owned(),
-        };
-        let example = match ApiKey::new(EXAMPLE_KEY) {
+        let is_example = match ApiKey::new(EXAMPLE_KEY) {
             Ok(key) => granted.covers(&key) && metrics.accepts_key(&key).await.unwrap_or(false),
             Err(_) => false,
         };
-        index(&store, example, host(headers), &escaped(prefix.as_str()))
+        let mut response = response::html(StatusCode::OK, self.text(is_example, settings));
+        let headers = response.headers_mut();
+        let policy = format!("{POLICY}{}", settings.page.ancestors());
+        // An origin that no header can have permits no page.
+        let policy = HeaderValue::try_from(policy)
+            .unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        let (name, value) = SAME_ORIGIN;
+        headers.insert(name, HeaderValue::from_static(value));
+        response
+    }
+
+    fn text(self, is_example: bool, settings: &Settings) -> String {
+        // Relative if no prefix is known: a proxy may prepend a path.
+        let prefix = settings.prefix.as_str();
+        let at = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let logo = if settings.page.logo.is_some() { LOGO } else { "icon.svg" };
+        let metrics: Vec<_> = Metric::ALL.iter().map(|it| it.as_str()).collect();
+        let text = match self {
+            Self::Page => include_str!("page/index.html"),
+            Self::Demo => include_str!("page/demo.html"),
+        };
+        // The name is last: its text is the operator's.
+        text.replace("{{metrics}}", &metrics.join(" "))
+            .replace("{{dimensions}}", &Dimension::NAMES.join(" ").replace(['<', '>'], ""))
+            .replace("{{example_key}}", if is_example { EXAMPLE_KEY } else { "" })
+            .replace("{{logo}}", &format!("{{{{at}}}}page/{logo}"))
+            .replace("{{at}}", &escaped(&at))
+            .replace("{{name}}", &escaped(&settings.page.name))
     }
 }
 
-/// The page of a server that is at this host and under this prefix, with the example key or without.
-fn index(store: &str, example: bool, host: &str, prefix: &str) -> Response<Body> {
-    // Relative if no prefix is known: a proxy may prepend a path.
-    let at = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-    let key = if example { EXAMPLE_KEY } else { "your API key" };
-    // Without that key, plays on this page are recorded once a visitor enters another key.
-    let (example_key, script) = if example {
-        (
-            EXAMPLE_KEY,
-            format!(
-                r#"<script defer src="{at}metrics.js" data-key="{EXAMPLE_KEY}" data-live="1"></script>"#
-            ),
-        )
-    } else {
-        ("", String::new())
-    };
-    let page = PAGE
-        .replace("{{store}}", store)
-        .replace("{{script}}", &script)
-        .replace("{{example_key}}", example_key)
-        .replace("{{key}}", key)
-        .replace("{{encoded_key}}", &utf8_percent_encode(key, NON_ALPHANUMERIC).to_string())
-        .replace("{{place}}", &format!("{host}{prefix}"))
-        .replace("{{at}}", &at);
-    let mut response = response::html(StatusCode::OK, page);
-    for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+/// A file of the page.
+pub(crate) fn file(
+    name: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    look: &PageLook,
+) -> Result<Response<Body>, Error> {
+    match &look.logo {
+        Some(logo) if name == LOGO => {
+            let mut response = response::empty(StatusCode::OK);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(logo.kind()));
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(LOGO_POLICY));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            *response.body_mut() = Body::from(logo.bytes());
+            Ok(response)
+        }
+        _ => file::answer(name, method, headers),
     }
-    response
-}
-
-/// The requested host, if it is nothing but a host.
-fn host(headers: &HeaderMap) -> &str {
-    let plain = |host: &&str| {
-        host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-[]".contains(&byte))
-    };
-    headers.get(HOST).and_then(|host| host.to_str().ok()).filter(plain).unwrap_or("localhost:3000")
 }
 
 /// A text, escaped for HTML.
@@ -130,22 +119,18 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[track_caller]
-    fn check(sent: &'static str, expected: &str) {
-        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static(sent))]);
-        assert_eq!(host(&headers), expected);
-    }
-
     #[test]
-    fn only_a_valid_host_is_shown() {
-        check("example.com:3000", "example.com:3000");
-        check("[::1]:3000", "[::1]:3000");
-        check("<script>", "localhost:3000");
-        assert_eq!(host(&HeaderMap::new()), "localhost:3000");
-    }
-
-    #[test]
-    fn a_prefix_cannot_end_the_text_it_stands_in() {
+    fn a_name_cannot_end_the_text_it_stands_in() {
         assert_eq!(escaped("/a'\"<&b"), "/a&#39;&quot;&lt;&amp;b");
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        let settings = Settings::default().prefix("analytics");
+        for document in [Document::Page, Document::Demo] {
+            let text = document.text(true, &settings);
+            assert!(!text.contains("{{") && !text.contains("}}"), "{text}");
+            assert!(text.contains("/analytics/page/icon.svg"), "{text}");
+        }
     }
 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -248,6 +248,15 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Response<Body>
 /// A response with JSON that is written a piece at a time.
 pub(crate) fn json_body(body: Body) -> Response<Body> {
     response(StatusCode::OK, "application/json", body)
+}
+
+/// A response with server-sent events. No proxy on the way collects or compresses them.
+pub(crate) fn events(body: Body) -> Response<Body> {
+    let mut response = response(StatusCode::OK, "text/event-stream", body);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
 }
 
 /// A response with a text of this content type.

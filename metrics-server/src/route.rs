@@ -13,6 +13,8 @@ use crate::table::Table;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Route<'a> {
     Page,
+    /// The page with example videos.
+    Demo,
     /// A script, style or video of the page.
     PageFile(&'a str),
     Live,
@@ -46,6 +48,7 @@ pub(crate) enum Report {
     Query,
     Videos,
     Fields,
+    Live,
 }
 
 impl<'a> Route<'a> {
@@ -55,12 +58,14 @@ impl<'a> Route<'a> {
         if let Some(id) = id {
             return Some(Self::Key(id));
         }
+        if let Some(name) = path.strip_prefix("/page/").filter(|name| !name.is_empty()) {
+            return Some(Self::PageFile(name));
+        }
         // A page may have configured `wss://host/socket/`, which makes `/socket//websocket`.
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         Some(match segments[..] {
             [] => Self::Page,
-            ["page", name] => Self::PageFile(name),
-            ["page", "charts", _] => Self::PageFile(path.strip_prefix("/page/")?),
+            ["demo"] => Self::Demo,
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
             ["metrics"] => Self::Stats,
@@ -76,6 +81,7 @@ impl<'a> Route<'a> {
             ["api", "v1", "query"] => Self::Report(Report::Query),
             ["api", "v1", "videos"] => Self::Report(Report::Videos),
             ["api", "v1", "fields"] => Self::Report(Report::Fields),
+            ["api", "v1", "live"] => Self::Report(Report::Live),
             ["api", "v1", "dimensions", name] => Self::Dimension(name),
             ["api", "v1", "export", table] => {
                 Self::Export(Table::ALL.into_iter().find(|it| it.name() == table)?)
@@ -92,6 +98,7 @@ impl<'a> Route<'a> {
     pub(crate) fn methods(self) -> &'static str {
         match self {
             Self::Page
+            | Self::Demo
             | Self::PageFile(_)
             | Self::Live
             | Self::Ready
@@ -100,6 +107,7 @@ impl<'a> Route<'a> {
             | Self::Me
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
+            Self::Report(Report::Live) => "GET, HEAD, OPTIONS",
             Self::Erase | Self::Tokens => "POST",
             Self::Token(_) => "DELETE",
             Self::Events => "POST, OPTIONS",
@@ -115,7 +123,7 @@ impl<'a> Route<'a> {
     /// The group that the route belongs to.
     pub(crate) fn among(self) -> Routes {
         match self {
-            Self::Page | Self::PageFile(_) => Routes::PAGE,
+            Self::Page | Self::Demo | Self::PageFile(_) => Routes::PAGE,
             Self::Live | Self::Ready => Routes::HEALTH,
             Self::Stats => Routes::STATS,
             Self::Socket | Self::LongPoll => Routes::SOCKET,
@@ -132,7 +140,7 @@ impl<'a> Route<'a> {
 
     /// Whether the route reports on this moment alone, for which tokens have a scope of its own.
     pub(crate) fn is_live(self) -> bool {
-        matches!(self, Self::Report(Report::Watching))
+        matches!(self, Self::Report(Report::Watching | Report::Live))
     }
 
     /// The permission that the route needs, unless it is open to everybody.
@@ -147,7 +155,7 @@ impl<'a> Route<'a> {
             // Who sees the page is decided before; its files are the same for everybody, and hold no data.
             | Self::PageFile(_)
             | Self::Events => None,
-            Self::Page | Self::Me => Some(Purpose::Page),
+            Self::Page | Self::Demo | Self::Me => Some(Purpose::Page),
             Self::Stats => Some(Purpose::Stats),
             Self::Keys if method == Method::POST => Some(Purpose::CreateKey),
             Self::Keys => Some(Purpose::ListKeys),
@@ -185,7 +193,7 @@ impl Routes {
     pub const REPORTS: Self = Self(1 << 2);
     /// API keys: `/api/v1/keys`.
     pub const KEYS: Self = Self(1 << 3);
-    /// The page, and its files: `/` and `/page/...`.
+    /// The page, its examples, and its files: `/`, `/demo` and `/page/...`.
     pub const PAGE: Self = Self(1 << 4);
     /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
     pub const HEALTH: Self = Self(1 << 5);
@@ -267,8 +275,8 @@ mod tests {
     fn every_route_can_be_disabled() {
         let paths = [
             ("/", "page"),
-            ("/page/page.js", "page"),
-            ("/page/charts/line.js", "page"),
+            ("/demo", "page"),
+            ("/page/words/en.js", "page"),
             ("/health/live", "health"),
             ("/health/ready", "health"),
             ("/metrics", "figures"),

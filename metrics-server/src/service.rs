@@ -4,6 +4,7 @@ mod admit;
 mod caller;
 mod connect;
 mod dispatch;
+mod live;
 mod reports;
 
 use std::fmt;
@@ -26,9 +27,9 @@ use crate::body::Bodies;
 use crate::cors::{self, Cors};
 use crate::counters::Counters;
 use crate::export::respond::Exports;
+use crate::live::Lives;
 use crate::longpoll::LongPolls;
 use crate::memory::Memory;
-use crate::page::Page;
 use crate::response::Body;
 use crate::route::Route;
 use crate::settings::Settings;
@@ -58,7 +59,8 @@ const HEALTH_KEPT: Duration = Duration::from_secs(1);
 ///    later.
 ///
 /// 1 and 2 may run at the same time, as in [`serve()`](crate::serve()). A request that polls finishes within 10 s, or
-/// at 2.
+/// at 2. A stream of viewers lasts an hour, or until 2: an application that waits for all requests calls
+/// [`close_sockets`](Self::close_sockets) first, and once more when the requests have finished.
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -73,16 +75,16 @@ struct Inner {
     batches: Bodies,
     // Of all other requests.
     bodies: Bodies,
-    answers: Answers,
+    answers: Arc<Answers>,
     exports: Exports,
     erasing: erase::Erasing,
     examined: health::Examined,
-    page: Page,
     counters: Counters,
     memory: Memory,
     stopping: CancellationToken,
     sockets: TaskTracker,
     longpolls: LongPolls,
+    lives: Lives,
 }
 
 impl Service {
@@ -98,6 +100,14 @@ impl Service {
             settings.connections_per_address,
             stopping.clone(),
         );
+        let answers = Arc::new(Answers::within(memory.answers.clone()));
+        let lives = Lives::new(
+            metrics.clone(),
+            Arc::clone(&answers),
+            memory.streams.clone(),
+            settings.connections_per_address,
+            stopping.clone(),
+        );
         let shares = Shares::new(settings.connections_per_address.unwrap_or(usize::MAX));
         let inner = Inner {
             metrics,
@@ -106,16 +116,16 @@ impl Service {
             shares,
             batches: Bodies::new(&memory.batches),
             bodies: Bodies::new(&memory.bodies),
-            answers: Answers::within(memory.answers.clone()),
+            answers,
             exports: Exports::new(),
             erasing: erase::Erasing::default(),
             examined: health::Examined::new(HEALTH_KEPT),
-            page: Page::new(),
             counters: Counters::default(),
             memory,
             stopping,
             sockets: TaskTracker::new(),
             longpolls,
+            lives,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -130,14 +140,15 @@ impl Service {
         self.route(path).is_some()
     }
 
-    /// Ends all websockets and long-polling sessions, and returns when they have ended. Websockets that are opened from
-    /// now on end at once, and new sessions are refused.
+    /// Ends all websockets, long-polling sessions and streams, and returns when they have ended. Websockets and streams
+    /// that are opened from now on end at once, and new sessions are refused.
     ///
     /// Cancel safe: they end also if the future is dropped.
     pub async fn close_sockets(&self) {
         self.inner.stopping.cancel();
         self.inner.sockets.close();
-        tokio::join!(self.inner.sockets.wait(), self.inner.longpolls.wait());
+        let Inner { sockets, longpolls, lives, .. } = &*self.inner;
+        tokio::join!(sockets.wait(), longpolls.wait(), lives.wait());
     }
 
     /// Returns when all recorded events are durable, or after `limit`. Events that arrive later fail.

@@ -12,6 +12,7 @@ use crate::access::Access;
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 use crate::networks::Networks;
+use crate::page::PageLook;
 use crate::prefix::Prefix;
 use crate::route::Routes;
 use crate::token::Tokens;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub bot_networks: Arc<Networks>,
     /// The routes that are served: by default, all.
     pub routes: Routes,
+    /// The name and the logo of the page, and the pages that may embed it.
+    pub page: PageLook,
     /// The path that the routes are under: by default, none.
     pub prefix: Prefix,
     /// The memory budget of connections, bodies, messages and responses: by default, that of the
@@ -138,6 +141,12 @@ impl Settings {
     #[must_use]
     pub fn routes(self, routes: Routes) -> Self {
         Self { routes, ..self }
+    }
+
+    /// Gives the page this name and logo, and lets these pages embed it.
+    #[must_use]
+    pub fn page(self, page: PageLook) -> Self {
+        Self { page, ..self }
     }
 
     /// Charges the memory that clients occupy to this budget; see [the field](Self::memory).

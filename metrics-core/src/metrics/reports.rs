@@ -3,7 +3,9 @@
 use super::Metrics;
 use crate::engagement::{Part, SecondsBucket};
 use crate::query::{BucketQuery, EngagementQuery, Periods, Query, Selection};
-use crate::report::{ReportError, Reports, VideoList, VideosQuery};
+use crate::report::{
+    LiveQuery, LiveReader, LiveState, ReportError, Reports, VideoList, VideosQuery,
+};
 use crate::response::{PlaysBucket, SourceBucket};
 use crate::scan::Answer;
 use crate::time_bucket::Buckets;
@@ -101,5 +103,15 @@ impl Metrics {
     /// [`ReportError`] if the store fails.
     pub async fn watching(&self, selection: &Selection) -> Result<u64, ReportError> {
         self.reports().watching(selection).await
+    }
+
+    /// Number of sessions that play at this moment, over all instances, which videos they play, and where in them; and
+    /// the plays so far. A [`LiveReader`] reads the same again and again.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError`] if the store fails.
+    pub async fn live(&self, query: &LiveQuery) -> Result<LiveState, ReportError> {
+        LiveReader::new(query.clone()).read(self.reports()).await
     }
 }

@@ -33,24 +33,34 @@ pub(crate) async fn plays(
     also: Vec<DateTime<Utc>>,
     account: &Account,
 ) -> Result<Vec<PlaysBucket>, ReportError> {
-    let mut snapshot = store.snapshot().await?;
+    plays_in(&mut *store.snapshot().await?, scan, buckets, also, account).await
+}
+
+/// The same, from a snapshot.
+pub(super) async fn plays_in(
+    snapshot: &mut dyn Snapshot,
+    scan: &Scan,
+    buckets: Buckets,
+    also: Vec<DateTime<Utc>>,
+    account: &Account,
+) -> Result<Vec<PlaysBucket>, ReportError> {
     let mut folded: Folded = also.into_iter().map(|at| (at, PlayTotals::default())).collect();
     let frame = (scan.from_ms, scan.to_ms);
     let mut closed = vec![frame];
     if let Some(first) = totals_bin(scan) {
-        (folded, closed) = add_totals(&mut *snapshot, scan, buckets, first, folded).await?;
+        (folded, closed) = add_totals(snapshot, scan, buckets, first, folded).await?;
     }
     for (from_ms, to_ms) in closed {
         let part = Scan { from_ms, to_ms, ..scan.clone() };
         let (filter, reading) = picked(&part);
         let reading = Reading { open: None, ..reading };
         let scanner = PlaysScanner::new(filter, buckets);
-        folded = add_plays(&mut *snapshot, &reading, scanner, folded, account).await?;
+        folded = add_plays(snapshot, &reading, scanner, folded, account).await?;
     }
     let (filter, reading) = picked(scan);
     let reading = Reading { closed: None, ..reading };
     let scanner = PlaysScanner::new(filter, buckets);
-    let folded = add_plays(&mut *snapshot, &reading, scanner, folded, account).await?;
+    let folded = add_plays(snapshot, &reading, scanner, folded, account).await?;
     computed(move || {
         let buckets = folded.into_iter().map(|(start, totals)| PlaysBucket { start, totals });
         Ok(buckets.collect())

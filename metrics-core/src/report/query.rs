@@ -21,11 +21,11 @@ pub(crate) async fn query(
     let periods = query.periods(now)?;
     let mut snapshot = store.snapshot().await?;
     let current = scanner(&query, periods.current, now)?;
-    let current = scan(&mut *snapshot, &query, current, (account, 0)).await?;
+    let current = scan(&mut *snapshot, &query, current, now, (account, 0)).await?;
     let compared = match periods.compared {
         Some(period) => {
             let compared = scanner(&query, period, now)?;
-            Some(scan(&mut *snapshot, &query, compared, (account, current.bytes())).await?)
+            Some(scan(&mut *snapshot, &query, compared, now, (account, current.bytes())).await?)
         }
         None => None,
     };
@@ -44,10 +44,12 @@ async fn scan(
     snapshot: &mut dyn Snapshot,
     query: &Query,
     scanner: Scanner,
+    now: DateTime<Utc>,
     (account, further_bytes): (&Account, usize),
 ) -> Result<Scanner, ReportError> {
     let (_, scope) = scoped(query);
     let reading = Reading::new(scope, scanner.needs_videos(), scanner.frame());
+    let reading = Reading { minutes_until: scanner.minutes_until(now), ..reading };
     let fold = Scanning::new(scanner, &reading, account).with_further_bytes(further_bytes);
     Ok(read_from(snapshot, &reading, fold).await?.scanner)
 }

@@ -162,14 +162,14 @@ pub(crate) async fn videos(
     let mut further_bytes = bytes;
     if let Some(period) = periods.compared {
         let scanner = Scanner::new(&scanned, period)?.with_now(now);
-        let reading = reading(&scanner);
+        let reading = reading(&scanner, now);
         let fold = Scanning::of(scanner, records, account).with_further_bytes(further_bytes);
         let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
         further_bytes += fold.scanner.bytes();
         compared = Some(fold.scanner);
         records = fold.videos.unwrap_or_default();
     }
-    let reading = reading(&scanner);
+    let reading = reading(&scanner, now);
     let fold = Scanning::of(scanner, records, account).with_further_bytes(further_bytes);
     let fold = read_videos(&mut *snapshot, &reading, &videos, fold).await?;
     let (scanner, records) = (fold.scanner, fold.videos.unwrap_or_default());
@@ -194,8 +194,9 @@ pub(crate) async fn videos(
 }
 
 /// The sessions that a scanner reads.
-fn reading(scanner: &Scanner) -> Reading {
-    Reading::new(VideoScope::default(), true, scanner.frame())
+fn reading(scanner: &Scanner, now: DateTime<Utc>) -> Reading {
+    let minutes_until = scanner.minutes_until(now);
+    Reading { minutes_until, ..Reading::new(VideoScope::default(), true, scanner.frame()) }
 }
 
 /// The videos that are listed.

@@ -83,6 +83,22 @@ impl Stored {
         }
     }
 
+    /// Decodes the state of playback, the first part of the resume state, and whether the client writes positions as
+    /// text. An open segment counts as cut off.
+    pub(super) fn playhead(&self, reader: &mut Reader<'_>) -> Result<(Playhead, bool), Damaged> {
+        let mut playhead = Playhead::new(self.started_at_ms);
+        playhead.duration_ms = self.duration_ms;
+        let mut writes_text = false;
+        match reader.byte()? {
+            LAYOUT => {
+                writes_text = decode_playhead(reader, &mut playhead, self.started_at_ms)?;
+            }
+            LAYOUT_RUN => playhead.state = decode_run(reader, self.started_at_ms)?,
+            _ => return Err(Damaged("it was written by a newer version")),
+        }
+        Ok((playhead, writes_text))
+    }
+
     /// Makes the session final: drops its resume state.
     #[must_use]
     pub fn finalized(mut self) -> Self {
@@ -148,16 +164,7 @@ impl Session {
     pub fn load_with(stored: &Stored) -> Result<(Self, Writers), Damaged> {
         let mut segments = Segments::decode(&stored.segments)?;
         let mut reader = Reader::new(&stored.resume);
-        let mut playhead = Playhead::new(stored.started_at_ms);
-        playhead.duration_ms = stored.duration_ms;
-        let mut writes_text = false;
-        match reader.byte()? {
-            LAYOUT => {
-                writes_text = decode_playhead(&mut reader, &mut playhead, stored.started_at_ms)?;
-            }
-            LAYOUT_RUN => playhead.state = decode_run(&mut reader, stored.started_at_ms)?,
-            _ => return Err(Damaged("it was written by a newer version")),
-        }
+        let (playhead, writes_text) = stored.playhead(&mut reader)?;
         let running = playhead.running(Moment::received(stored.last_event_at_ms));
         if running.is_some_and(|running| !segments.remove(running)) {
             return Err(Damaged("the open segment is not among the segments"));

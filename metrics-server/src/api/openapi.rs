@@ -60,6 +60,7 @@ mod tests {
     fn number(route: Route<'_>) -> usize {
         match route {
             Route::Page => 0,
+            Route::Demo => 31,
             Route::Live => 1,
             Route::Ready => 2,
             Route::Stats => 3,
@@ -85,6 +86,7 @@ mod tests {
             Route::Report(Report::Videos) => 23,
             Route::Export(Table::Videos) => 24,
             Route::Report(Report::Fields) => 25,
+            Route::Report(Report::Live) => 30,
             Route::Export(Table::Plays) => 13,
             Route::Export(Table::Engagement) => 14,
             Route::Export(Table::Sources) => 15,
@@ -93,7 +95,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 30;
+    const ROUTES: usize = 32;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

@@ -17,7 +17,7 @@ pub(crate) fn stats(
     metrics: &Metrics,
     counters: &Counters,
     memory: &Memory,
-    connected: (usize, usize),
+    connected: (usize, usize, usize),
 ) -> Response<Body> {
     response::text(CONTENT_TYPE, text(&metrics.stats(), counters, memory, connected))
 }
@@ -26,7 +26,7 @@ fn text(
     stats: &Stats,
     counters: &Counters,
     memory: &Memory,
-    (websockets, longpolls): (usize, usize),
+    (websockets, longpolls, streams): (usize, usize, usize),
 ) -> String {
     let mut page = Page { text: String::new() };
     page.gauge("metrics_connections", "Open connections.", counters.open());
@@ -38,6 +38,7 @@ fn text(
     );
     page.gauge("metrics_websockets", "Open websockets.", websockets);
     page.gauge("metrics_longpoll_sessions", "Open long-polling sessions.", longpolls);
+    page.gauge("metrics_live_streams", "Open streams of /api/v1/live.", streams);
     page.gauge("metrics_sessions_connected", "Sessions with a connected viewer.", stats.connected);
     page.gauge(
         "metrics_sessions_in_memory",

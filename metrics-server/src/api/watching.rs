@@ -1,4 +1,4 @@
-//! `/api/v1/watching`: the number of sessions that play at this moment.
+//! `/api/v1/watching`: the number of sessions that play at this moment, of all that the caller may read if none are selected.
 
 use metrics_core::Reports;
 use serde::Serialize;

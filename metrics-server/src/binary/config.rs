@@ -33,6 +33,7 @@ use self::exposure::Authentication;
 use self::source::Source;
 use crate::access::Access;
 use crate::memory::{CONNECTION_BYTES, CONNECTIONS_PART};
+use crate::page::PageLook;
 use crate::route::Routes;
 use crate::settings::Settings;
 use crate::token::Tokens;
@@ -241,6 +242,7 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
         connections_per_address: source.get(&table::CONNECTIONS_PER_ADDRESS)?,
         bot_networks: source.get(&table::BOT_NETWORKS)?,
         routes,
+        page: look_of(source)?,
         ..Settings::default()
     })
 }
@@ -255,6 +257,16 @@ fn tokens_of(source: &Source<'_>) -> Result<Option<Tokens>, ConfigError> {
         }
         (tokens, of_file) => Ok(tokens.or(of_file)),
     }
+}
+
+/// Reads the look of the page.
+fn look_of(source: &Source<'_>) -> Result<PageLook, ConfigError> {
+    let default = PageLook::default();
+    Ok(PageLook {
+        name: source.get(&table::PAGE_NAME)?.unwrap_or(default.name),
+        logo: source.get(&table::PAGE_LOGO)?,
+        frames: source.get(&table::PAGE_FRAMES)?,
+    })
 }
 
 /// Reads the limits of keys that set none.

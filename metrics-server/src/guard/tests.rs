@@ -3,6 +3,7 @@
 use super::*;
 use crate::auth::Credentials;
 use crate::hosts::Hosts;
+use crate::page::PageLook;
 use hyper::{Request, StatusCode};
 
 const SITE: &str = "https://site.example";
@@ -110,6 +111,17 @@ fn links_may_be_followed_but_not_framed_and_forms_not_sent() {
         (Purpose::CreateKey, Method::POST, "document", 403),
     ] {
         assert_eq!(decide(&settings, purpose, method, &link(dest)), expected, "{purpose:?} {dest}");
+    }
+    // The browser compares the page around the frame with the policy of the page.
+    let look = PageLook { frames: vec![SITE.to_owned()], ..PageLook::default() };
+    let framed = Settings::default().page(look);
+    for (purpose, method, expected) in [
+        (Purpose::Page, Method::GET, 200),
+        (Purpose::Page, Method::POST, 403),
+        (Purpose::Report, Method::GET, 403),
+        (Purpose::CreateKey, Method::GET, 403),
+    ] {
+        assert_eq!(decide(&framed, purpose, method, &link("iframe")), expected, "{purpose:?}");
     }
 }
 

@@ -1,22 +1,19 @@
-//! The files of the page, with conditional and range requests.
+//! The files of the page: compressed, with conditional requests, and ranges of videos.
 
 use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use bytes::Bytes;
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
-    IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, IF_RANGE, RANGE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode};
 
 use super::SAME_ORIGIN;
+use crate::encoding::Encoding;
 use crate::error::Error;
-use crate::minify::minify;
 use crate::response::{self, Body};
-
-const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// For files that must match each other, also after an update: browsers revalidate them each time.
 const REVALIDATE: &str = "no-cache";
@@ -24,46 +21,17 @@ const REVALIDATE: &str = "no-cache";
 /// For large files without dependents.
 const ONE_DAY: &str = "max-age=86400";
 
-static FILES: LazyLock<[File; 28]> = LazyLock::new(|| {
-    [
-        File::text("page.css", "text/css; charset=utf-8", include_str!("page.css")),
-        File::text("theme.js", SCRIPT, include_str!("theme.js")),
-        File::text("page.js", SCRIPT, include_str!("page.js")),
-        File::text("reports.js", SCRIPT, include_str!("reports.js")),
-        File::text("charts.js", SCRIPT, include_str!("charts.js")),
-        File::text("player.js", SCRIPT, include_str!("player.js")),
-        File::text("video.js", SCRIPT, include_str!("video.js")),
-        File::text("video-data.js", SCRIPT, include_str!("video-data.js")),
-        File::text("video-stage.js", SCRIPT, include_str!("video-stage.js")),
-        File::text("video-styles.js", SCRIPT, include_str!("video-styles.js")),
-        File::text("video-words.js", SCRIPT, include_str!("video-words.js")),
-        File::text("words.js", SCRIPT, include_str!("words.js")),
-        File::text("charts/bars.js", SCRIPT, include_str!("charts/bars.js")),
-        File::text("charts/bins.js", SCRIPT, include_str!("charts/bins.js")),
-        File::text("charts/curve-words.js", SCRIPT, include_str!("charts/curve-words.js")),
-        File::text("charts/draw.js", SCRIPT, include_str!("charts/draw.js")),
-        File::text("charts/histogram.js", SCRIPT, include_str!("charts/histogram.js")),
-        File::text("charts/index.js", SCRIPT, include_str!("charts/index.js")),
-        File::text("charts/line.js", SCRIPT, include_str!("charts/line.js")),
-        File::text("charts/maths.js", SCRIPT, include_str!("charts/maths.js")),
-        File::text("charts/retention.js", SCRIPT, include_str!("charts/retention.js")),
-        File::text("charts/spark.js", SCRIPT, include_str!("charts/spark.js")),
-        File::text("charts/styles.js", SCRIPT, include_str!("charts/styles.js")),
-        File::text("charts/text.js", SCRIPT, include_str!("charts/text.js")),
-        File::text("charts/words.js", SCRIPT, include_str!("charts/words.js")),
-        File::text("icon.svg", "image/svg+xml", include_str!("icon.svg")),
-        File::video("tide.webm", include_bytes!("tide.webm")),
-        File::video("dusk.webm", include_bytes!("dusk.webm")),
-    ]
-});
+/// All files of the page, which `build.rs` finds and compresses.
+static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/page_files.rs"));
 
 /// A file that is part of the binary.
 struct File {
+    /// The path under `/page/`.
     name: &'static str,
     kind: &'static str,
-    cached: &'static str,
-    bytes: Bytes,
-    etag: String,
+    bytes: &'static [u8],
+    /// As gzip and as brotli. `None` for media, which are compressed already.
+    compressed: Option<[&'static [u8]; 2]>,
 }
 
 /// The requested part of a file.
@@ -86,52 +54,83 @@ pub(crate) fn answer(
 }
 
 impl File {
-    fn text(name: &'static str, kind: &'static str, text: &str) -> Self {
-        Self::new(name, kind, REVALIDATE, minify(text).into())
+    const fn text(
+        name: &'static str,
+        kind: &'static str,
+        [bytes, gzip, brotli]: [&'static [u8]; 3],
+    ) -> Self {
+        Self { name, kind, bytes, compressed: Some([gzip, brotli]) }
     }
 
-    fn video(name: &'static str, bytes: &'static [u8]) -> Self {
-        Self::new(name, "video/webm", ONE_DAY, Bytes::from_static(bytes))
-    }
-
-    fn new(name: &'static str, kind: &'static str, cached: &'static str, bytes: Bytes) -> Self {
-        // The hash is the same on all servers of a build, which suffices to identify a file.
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&bytes);
-        Self { name, kind, cached, bytes, etag: format!("\"{:016x}\"", hasher.finish()) }
+    const fn media(name: &'static str, kind: &'static str, bytes: &'static [u8]) -> Self {
+        Self { name, kind, bytes, compressed: None }
     }
 
     fn answer(&self, method: &Method, headers: &HeaderMap) -> Result<Response<Body>, Error> {
-        if response::is_known(headers, &self.etag) {
-            return Ok(self.headed(response::empty(StatusCode::NOT_MODIFIED)));
+        let encoding = match self.compressed {
+            Some(_) => Encoding::preferred(headers),
+            None => Encoding::Identity,
+        };
+        let etag = self.etag(encoding);
+        if response::is_known(headers, &etag) {
+            return Ok(self.headed(response::empty(StatusCode::NOT_MODIFIED), &etag));
         }
-        let length = self.bytes.len();
-        let is_of_this = headers.get(IF_RANGE).is_none_or(|etag| etag == self.etag.as_str());
-        let requested = headers.get(RANGE).filter(|_| method == Method::GET && is_of_this);
-        let requested = requested.and_then(|range| range.to_str().ok());
-        let (status, range) = match requested.map_or(Part::All, |range| part(range, length)) {
+        let bytes = match (encoding, self.compressed) {
+            (Encoding::Gzip, Some([gzip, _])) => gzip,
+            (Encoding::Brotli, Some([_, brotli])) => brotli,
+            _ => self.bytes,
+        };
+        let length = bytes.len();
+        let (status, range) = match self.part(method, headers, &etag) {
             Part::All => (StatusCode::OK, 0..length),
             Part::Range(range) => (StatusCode::PARTIAL_CONTENT, range),
             Part::Nothing => return Err(Error::PastTheEnd { length }),
         };
-        let mut response = self.headed(response::empty(status));
+        let mut response = self.headed(response::empty(status), &etag);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
-        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        if let Some(name) = encoding.name() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
         if status == StatusCode::PARTIAL_CONTENT {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
             headers
                 .insert(CONTENT_RANGE, HeaderValue::try_from(content_range).expect("it is ASCII"));
         }
-        *response.body_mut() = Body::from(self.bytes.slice(range));
+        *response.body_mut() = Body::from(Bytes::from_static(bytes).slice(range));
         Ok(response)
     }
 
+    /// The part that a request names. Only media have parts.
+    fn part(&self, method: &Method, headers: &HeaderMap, etag: &str) -> Part {
+        let is_of_this = headers.get(IF_RANGE).is_none_or(|it| it == etag);
+        let has_parts = self.compressed.is_none() && method == Method::GET && is_of_this;
+        let requested = headers.get(RANGE).filter(|_| has_parts);
+        let requested = requested.and_then(|range| range.to_str().ok());
+        requested.map_or(Part::All, |range| part(range, self.bytes.len()))
+    }
+
+    /// The entity tag of these bytes: a cache must not mix up the encodings of a file.
+    fn etag(&self, encoding: Encoding) -> String {
+        // The hash is the same on all servers of a build, which suffices to identify a file.
+        let mut hasher = DefaultHasher::new();
+        hasher.write(self.bytes);
+        let (hash, name) = (hasher.finish(), encoding.name());
+        name.map_or_else(|| format!("\"{hash:016x}\""), |name| format!("\"{hash:016x}-{name}\""))
+    }
+
     /// Adds the headers that a response has with or without the file.
-    fn headed(&self, mut response: Response<Body>) -> Response<Body> {
+    fn headed(&self, mut response: Response<Body>, etag: &str) -> Response<Body> {
+        let is_media = self.compressed.is_none();
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(self.cached));
-        headers.insert(ETAG, HeaderValue::try_from(&self.etag).expect("it is ASCII"));
+        let kept = if is_media { ONE_DAY } else { REVALIDATE };
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
+        headers.insert(ETAG, HeaderValue::try_from(etag).expect("it is ASCII"));
+        if is_media {
+            headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        } else {
+            headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let (name, value) = SAME_ORIGIN;
         headers.insert(name, HeaderValue::from_static(value));
@@ -163,19 +162,35 @@ fn part(range: &str, length: usize) -> Part {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     /// Removing indentation would change a template literal of several lines.
     #[test]
     fn no_script_has_a_text_of_several_lines() {
         for file in FILES.iter().filter(|file| file.name.ends_with(".js")) {
-            let text = std::str::from_utf8(&file.bytes).unwrap();
+            let text = std::str::from_utf8(file.bytes).unwrap();
             // Style sheets may have several lines: their indentation has no meaning.
             let mut parts = text.split("_CSS = `\n");
             let first = parts.next().unwrap_or_default();
             let behind = parts.map(|part| part.split_once("\n`;\n").expect("a style sheet ends").1);
             let mut lines = first.lines().chain(behind.flat_map(str::lines));
             assert!(lines.all(|line| line.matches('`').count() % 2 == 0), "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn each_encoding_is_the_same_text_under_its_own_tag() {
+        for file in FILES {
+            let Some([gzip, brotli]) = file.compressed else { continue };
+            let (mut from_gzip, mut from_brotli) = (Vec::new(), Vec::new());
+            flate2::read::GzDecoder::new(gzip).read_to_end(&mut from_gzip).unwrap();
+            brotli::Decompressor::new(brotli, 4096).read_to_end(&mut from_brotli).unwrap();
+            assert!(from_gzip == file.bytes && from_brotli == file.bytes, "{}", file.name);
+            let tags =
+                [Encoding::Identity, Encoding::Gzip, Encoding::Brotli].map(|it| file.etag(it));
+            assert!(tags[0] != tags[1] && tags[0] != tags[2] && tags[1] != tags[2], "{tags:?}");
         }
     }
 

@@ -11,14 +11,10 @@
   try {
     apply(localStorage.getItem(choice));
   } catch {}
-  addEventListener('DOMContentLoaded', () => {
-    const select = document.getElementById('theme');
-    select.value = root.dataset.theme ?? '';
-    select.addEventListener('change', () => {
-      apply(select.value);
-      try {
-        localStorage.setItem(choice, select.value);
-      } catch {}
-    });
-  });
+  window.chooseTheme = (theme) => {
+    apply(theme);
+    try {
+      localStorage.setItem(choice, theme);
+    } catch {}
+  };
 })();

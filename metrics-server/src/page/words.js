@@ -1,44 +1,38 @@
-// Formats numbers for people.
+// The language of the page: the reader's choice, else the first of the browser's that the page has.
 
-const NUMBER = new Intl.NumberFormat('en');
-const SHORT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
+/** Their own names. Each has a file in `words`. */
+export const LANGUAGES = { en: 'English', de: 'Deutsch', nl: 'Nederlands' };
 
-export const number = (value) => NUMBER.format(value);
+const CHOICE = 'metrics-language';
 
-/** Few digits, for axes. */
-export const short = (value) => (value < 10_000 ? number(value) : SHORT.format(value));
-
-export const count = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
-
-/** A position: `1:05`. */
-export function clock(seconds) {
-  const whole = Math.floor(seconds);
-  const two = (value) => String(value).padStart(2, '0');
-  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
-  return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+export function chosenLanguage() {
+  let saved = null;
+  // Throws if the browser permits no storage.
+  try {
+    saved = localStorage.getItem(CHOICE);
+  } catch {}
+  const wanted = [saved, ...navigator.languages].filter(Boolean).map((tag) => tag.split('-')[0].toLowerCase());
+  return wanted.find((language) => Object.hasOwn(LANGUAGES, language)) ?? 'en';
 }
 
-/** A length of time: `8.2 s`, `12 min`. */
-export function span(seconds) {
-  if (seconds === 0) return '0 s';
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
-  if (seconds < 360_000) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
-  return `${short(Math.round(seconds / 3600))} h`;
+export function chooseLanguage(language) {
+  try {
+    localStorage.setItem(CHOICE, language);
+  } catch {}
+  location.reload();
 }
 
-const NAMES = { chrome: 'Chrome', edge: 'Edge', firefox: 'Firefox', safari: 'Safari', opera: 'Opera', brave: 'Brave', ie: 'Internet Explorer', ios: 'iOS', mac: 'macOS' };
+/** The locale of numbers and dates: the reader's own of that language, such as `en-GB`. */
+export const localeOf = (language) => navigator.languages.find((tag) => tag.split('-')[0].toLowerCase() === language) ?? language;
 
-export const nameOf = (name) => NAMES[name] ?? name[0].toUpperCase() + name.slice(1);
-
-const DAY = { day: 'numeric', month: 'short' };
-const FORMATS = {
-  hour: { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' },
-  day: { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' },
-  week: { weekday: 'short', ...DAY },
-  month: DAY,
-  year: { month: 'short', year: 'numeric' },
-};
-
-/** The name of a bucket in a timeframe. */
-export const bucketName = (start, last) => new Intl.DateTimeFormat('en-GB', FORMATS[last]).format(start);
+/** A function from the name of a text and its values to the text. A text with several forms has one per plural. */
+export function translate(words, locale) {
+  const rules = new Intl.PluralRules(locale);
+  const numbers = new Intl.NumberFormat(locale);
+  return (name, values = {}) => {
+    const entry = words[name];
+    const text = typeof entry === 'object' ? (entry[rules.select(values.count)] ?? entry.other) : entry;
+    if (text === undefined) throw new Error(`no text is called ${name}`);
+    return text.replace(/\{(\w+)\}/g, (_, key) => (typeof values[key] === 'number' ? numbers.format(values[key]) : (values[key] ?? '')));
+  };
+}

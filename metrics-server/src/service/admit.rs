@@ -65,24 +65,32 @@ impl Service {
             return Ok((request, Admission::Granted(Grant::all())));
         };
         let (mut head, body) = request.into_parts();
+        if token_in(head.uri.query(), &head.headers)?.is_none() {
+            guard::check(&self.inner.settings, purpose, &head, !body.is_end_stream())?;
+            let caller = self.caller(&head.headers, &head.extensions);
+            head.extensions.insert(caller);
+        }
+        let admission = self.admission(purpose, route.is_live(), &head).await?;
+        Ok((Request::from_parts(head, body), admission))
+    }
+
+    /// Decides on the caller of a request. Streams ask again while they last.
+    pub(super) async fn admission(
+        &self,
+        purpose: Purpose,
+        is_live: bool,
+        head: &Parts,
+    ) -> Result<Admission, Error> {
         let decision = match token_in(head.uri.query(), &head.headers)? {
             // Its authority is in the request itself, so no page of another site can abuse it.
             Some(token) => Decision::AllowGrant(self.grant_of(&token).await?),
-            None => {
-                guard::check(&self.inner.settings, purpose, &head, !body.is_end_stream())?;
-                let caller = self.caller(&head.headers, &head.extensions);
-                head.extensions.insert(caller);
-                self.decide(&head, purpose).await?
-            }
+            None => self.decide(head, purpose).await?,
         };
-        let request = Request::from_parts(head, body);
-        Ok(match granted(decision) {
-            Ok(grant) => {
-                grant.check(purpose, route.is_live())?;
-                (request, Admission::Granted(grant))
-            }
-            Err(response) => (request, Admission::Refused(response)),
-        })
+        let admission = Admission::from(decision);
+        if let Admission::Granted(grant) = &admission {
+            grant.check(purpose, is_live)?;
+        }
+        Ok(admission)
     }
 
     /// Calls the access hook; without one, everybody may do everything.
@@ -184,9 +192,9 @@ impl Service {
         for purpose in Purpose::ALL {
             let grant = match of_page.rights() {
                 Rights::Token(_) => of_page.clone(),
-                Rights::Role(_) => match granted(self.decide(&head, purpose).await?) {
-                    Ok(grant) => grant,
-                    Err(_) => continue,
+                Rights::Role(_) => match self.decide(&head, purpose).await?.into() {
+                    Admission::Granted(grant) => grant,
+                    Admission::Refused(_) => continue,
                 },
             };
             permitted.extend(grant.permits(purpose).then_some(purpose.as_str()));
@@ -198,12 +206,13 @@ impl Service {
     }
 }
 
-/// The grant of a decision, or the response that refuses the request.
-fn granted(decision: Decision) -> Result<Grant, Response<Body>> {
-    match decision {
-        Decision::Allow => Ok(Grant::all()),
-        Decision::AllowKeys(keys) => Ok(Grant::keys(keys)),
-        Decision::AllowGrant(grant) => Ok(grant),
-        Decision::Refuse(response) => Err(response),
+impl From<Decision> for Admission {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Granted(Grant::all()),
+            Decision::AllowKeys(keys) => Self::Granted(Grant::keys(keys)),
+            Decision::AllowGrant(grant) => Self::Granted(grant),
+            Decision::Refuse(response) => Self::Refused(response),
+        }
     }
 }

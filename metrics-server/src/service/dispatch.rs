@@ -13,9 +13,9 @@ use super::{Inner, Service};
 use crate::api::{events, health, keys, openapi, stats};
 use crate::body::check_end;
 use crate::error::Error;
-use crate::page;
+use crate::page::{self, Document};
 use crate::response::{self, Body};
-use crate::route::Route;
+use crate::route::{Report, Route};
 use crate::table::Table;
 
 /// How long a batch waits when as many events as are allowed wait for the store already.
@@ -45,18 +45,18 @@ impl Service {
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
             (Route::LongPoll, _) => self.long_poll(request).await,
-            (Route::Page, _) => {
-                let (page, headers) = (&self.inner.page, request.headers());
-                Ok(page.show(metrics, &granted, &settings.prefix, headers).await)
+            (Route::Page, _) => Ok(Document::Page.show(metrics, &granted, settings).await),
+            (Route::Demo, _) => Ok(Document::Demo.show(metrics, &granted, settings).await),
+            (Route::PageFile(name), method) => {
+                page::file(name, &method, request.headers(), &settings.page)
             }
-            (Route::PageFile(name), method) => page::file(name, &method, request.headers()),
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Stats, _) => {
-                let Inner { counters, memory, sockets, longpolls, .. } = &*self.inner;
-                let connected = (sockets.len(), longpolls.len());
+                let Inner { counters, memory, sockets, longpolls, lives, .. } = &*self.inner;
+                let connected = (sockets.len(), longpolls.len(), lives.len());
                 Ok(stats::stats(metrics, counters, memory, connected))
             }
             (Route::Events, _) => {
@@ -83,6 +83,7 @@ impl Service {
                 self.answer_access(route, request, &granted).await
             }
             (Route::Erase, _) => self.erase(request, granted).await,
+            (Route::Report(Report::Live), _) => self.live(request.into_parts().0, granted),
             (Route::Report(_) | Route::Dimension(_) | Route::Export(_), _) => {
                 let flow = self.flow(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);

@@ -3,6 +3,7 @@
 //! * [`Database`] is a test's own database, on the store that [`Backend::of_this_run`] names.
 //! * [`TestServer`] is a server on it in this process, [`Process`] the binary in another; both are a [`Server`].
 //! * [`Client`] speaks the channel protocol over a websocket, [`Poller`] over long polling, [`Http`] writes requests.
+//! * [`EventStream`] reads server-sent events.
 //! * [`Bystander`] watches while others misbehave, as [`abuses`] do.
 //!
 //! Functions here panic on any result that a test does not expect.
@@ -12,6 +13,7 @@
 pub mod abuses;
 mod bystander;
 mod channel;
+mod events;
 mod http;
 mod longpoll;
 mod phoenix;
@@ -35,6 +37,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 pub use bystander::Bystander;
+pub use events::{EventStream, Received};
 pub use http::{Answer, Http, split_head};
 pub use longpoll::Poller;
 pub use phoenix::{Client, Reader, Seen};

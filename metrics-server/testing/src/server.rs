@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::{Answer, CHROME, Client, Http};
+use crate::{Answer, CHROME, Client, EventStream, Http};
 
 /// A server somewhere, in this process or in another one.
 #[derive(Clone, Debug)]
@@ -57,6 +57,11 @@ impl Server {
     pub async fn watching(&self) -> u64 {
         let report = self.report("watching", &json!({ "query": { "key": self.key } })).await;
         report["watching"].as_u64().unwrap()
+    }
+
+    /// Opens a stream of viewers with these parameters.
+    pub async fn live(&self, query: &str) -> EventStream {
+        EventStream::open(self.http("GET", "/api/v1/live").query(query)).await
     }
 
     /// Connects with the current version of the protocol.

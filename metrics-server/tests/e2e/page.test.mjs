@@ -1,223 +1,297 @@
-// The page at / in a browser: its charts show the video played there, and it sends nothing to other hosts.
+// The page at / in Chromium, on a busy, an empty and a failing server.
 
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
-import { near } from './harness/expect.mjs';
-import { Player, length } from './harness/player.mjs';
 import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
+import { accessibility, answered, busy, chips, figure, listen, rows } from './page/screens.mjs';
 
-const BYTES_MAX = 60 * 1024;
-const OPERATOR = { METRICS_AUTH_ENABLED: 'true', METRICS_USER: 'operator', METRICS_PASSWORD: 'open sesame' };
-const CREDENTIALS = { username: OPERATOR.METRICS_USER, password: OPERATOR.METRICS_PASSWORD };
-const AUTHORIZATION = `Basic ${btoa(`${CREDENTIALS.username}:${CREDENTIALS.password}`)}`;
+const BYTES_MAX = 120 * 1024; // Of all that the overview needs, as it is sent.
+const REQUESTS_MAX = 16; // Of the API, for a complete overview.
+const SCREENS = ['', 'live', 'quality', 'settings', 'videos/video-001'];
 
 const suite = new Suite();
+const server = busy(suite);
 
-suite.test('plays and replays show on the charts without a reload', async (scene) => {
-  const server = await scene.server();
+suite.test('the overview has the figures of the API, and asks little for them', async (scene) => {
+  const { url, request } = await server();
   const page = await scene.page();
   const recorded = listen(page);
-  await open(page, server);
-  assert.equal(await words(page, '#engagement'), 'Press play: your session appears here');
+  const asked = [];
+  page.on('request', (it) => it.url().includes('/api/v1/') && asked.push(it.url()));
+  await page.goto(`${url}/#/?period=all`);
+  await answered(page);
 
-  const player = new Player(page, 'tide');
-  const shown = await watchTwice(page, player);
+  const { results } = await request('query', { metrics: ['plays', 'view_time', 'average_percentage_viewed', 'completion_rate'], timeframe: 'all' });
+  const shown = await Promise.all(['plays', 'view_time', 'average_percentage_viewed', 'completion_rate'].map((metric) => figure(page, metric)));
+  assert.deepEqual(shown, results[0].metrics);
+  assert.match(await page.locator('.totals .chart svg[role]').first().getAttribute('aria-label'), /Plays/);
+  assert.match(await page.locator('.pager').innerText(), /1–10 of 200/);
+  const devices = await page.locator('[data-dimension=device] li').allInnerTexts();
+  const { results: byDevice } = await request('query', { metrics: ['plays'], dimensions: ['device'], timeframe: 'all' });
+  assert.deepEqual(devices.map((text) => Number(/\n([\d,]+)/.exec(text)[1].replace(',', ''))), byDevice.map(({ metrics }) => metrics[0]));
 
-  await eventually(async () => near(await figure(page, '#watched'), length(shown), 0.3, 'seconds watched'));
-  assert.equal(await figure(page, '#plays-sum'), 1);
-  await eventually(async () => assert.equal(await figure(page, '#watching'), 0));
-  // The curve equals the API's report, including seconds that were seen twice.
-  const { engagement } = await server.request('engagement', { identifier: 'tide', interval: '1 day' });
-  const seconds = engagement[0].per_second;
-  assert.ok(seconds.some(({ views }) => views === 2), JSON.stringify(seconds));
-  await page.locator('#engagement summary').click();
-  const traffic = seconds.map(({ second, views, viewers }) => [second, viewers, views - viewers]);
-  // A table is filled once it is open, which a browser reports a moment after the click.
-  await eventually(async () => assert.deepEqual(await table(page), traffic));
-  assert.match(await words(page, '#engagement'), /at most 1, at 0:00; replayed at most 1 time, at 0:0[23]; /);
-  assert.match(await words(page, '#plays'), /^1 play from /);
-  const ranked = (id) => page.locator(`${id} tbody tr`).allInnerTexts();
-  assert.deepEqual(await ranked('#sources'), [`${server.address}/\t1`]);
-  assert.deepEqual(await ranked('#browser'), ['Chrome\t1']);
-
+  assert.ok(asked.length <= REQUESTS_MAX, asked.join('\n'));
   assert.deepEqual(recorded.complaints, []);
-  assert.deepEqual([...recorded.origins], [server.url, server.url.replace('http', 'ws')]);
-  assert.equal(recorded.loads, 1);
+  assert.deepEqual([...recorded.origins], [url]);
   assert.ok((await recorded.bytes()) <= BYTES_MAX, `${await recorded.bytes()} bytes`);
 });
 
-suite.test('while somebody plays, the curve grows and one is watching', async (scene) => {
-  const server = await scene.server();
-  const [page, other] = [await scene.page(), await scene.page()];
-  await open(page, server);
-  await open(other, server);
-  await page.locator('#play').click();
-  await eventually(async () => assert.equal(await figure(page, '#watching'), 1));
-  const player = new Player(page, 'tide');
-  for (const seconds of [3, 6]) {
-    await player.reach(seconds);
-    // The page polls every 1.5 s during playback, and a busy machine adds a delay.
-    await eventually(async () => assert.ok((await figure(page, '#watched')) > seconds - 1), 3_000);
-  }
-  const [, unseen] = /; (\d+) seconds not watched$/.exec(await words(page, '#engagement'));
-  assert.ok(Number(unseen) <= 25, `${unseen} of 30 s are not on the curve`);
-  // A page without playback polls less often.
-  await eventually(async () => assert.equal(await figure(other, '#watching'), 1), 15_000);
-});
-
-suite.test('with authentication the page requests it, and records under the key that is entered', async (scene) => {
-  const server = await scene.server(OPERATOR);
-  for (const path of ['/', '/page/page.js', '/page/tide.webm']) {
-    assert.equal((await fetch(`${server.url}${path}`)).status, 401, path);
-  }
-  const { key } = await server.request('keys', {}, { authorization: AUTHORIZATION });
-  const page = await scene.page({ httpCredentials: CREDENTIALS });
-  const recorded = listen(page);
-  await open(page, server);
-  assert.equal(await page.locator('[name=key]').inputValue(), '');
-  await page.locator('[name=key]').fill(key);
-  await page.locator('[name=key]').blur();
-  await page.locator('script[data-key]').waitFor({ state: 'attached' });
-  const player = new Player(page, 'tide');
-  await page.locator('#play').click();
-  await player.reach(2);
-  await page.locator('#play').click();
-  await eventually(async () => near(await figure(page, '#watched'), await position(player), 0.3, 'seconds watched'));
-  assert.deepEqual(recorded.complaints, []);
-});
-
-suite.test('a page that is off is not there', async (scene) => {
-  const server = await scene.server({ METRICS_PAGE: 'off' });
-  for (const path of ['/', '/page/page.js']) assert.equal((await fetch(`${server.url}${path}`)).status, 404, path);
-});
-
-suite.test('the page is dark where that is preferred, until another choice is made', async (scene) => {
-  const server = await scene.server();
-  const page = await scene.page({ colorScheme: 'dark', viewport: { width: 360, height: 740 } });
-  await open(page, server);
-  const brightness = () =>
-    page.evaluate(() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number)));
-  assert.ok((await brightness()) < 64);
-  await page.locator('#theme').selectOption('light');
-  assert.ok((await brightness()) > 192);
-  await page.reload();
-  assert.ok((await brightness()) > 192);
-  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360, 'it is as wide as a phone');
-});
-
-suite.test('the scrubber and the curve have the same time axis', async (scene) => {
-  const server = await scene.server();
+suite.test('videos are sorted, searched and paged', async (scene) => {
+  const { url, request } = await server();
   const page = await scene.page();
-  await open(page, server);
-  await page.locator('#scrub').focus();
-  await page.keyboard.press('End');
-  const player = new Player(page, 'tide');
-  const [track, chart] = await Promise.all(['#played', '#engagement svg'].map((it) => page.locator(it).boundingBox()));
-  assert.deepEqual([track.x, track.width], [chart.x, chart.width]);
-  // A position in the chart is a position in the video.
-  await page.mouse.click(chart.x + chart.width / 2, chart.y + chart.height / 2);
-  await eventually(async () => near(await position(player), 15, 0.2, 'position'));
-  await page.locator('#scrub').focus();
-  await page.keyboard.press('Home');
-  await eventually(async () => assert.equal(await position(player), 0));
+  await page.goto(`${url}/#/?period=all`);
+  await answered(page);
+  const expected = async (query) => (await request('videos', { timeframe: 'all', limit: 10, ...query })).results.map(({ title }) => title);
+  assert.deepEqual(await rows(page), await expected({ order_by: [['plays', 'desc']] }));
+  await page.getByRole('columnheader', { name: 'View time' }).getByRole('link').click();
+  await eventually(async () => assert.deepEqual(await rows(page), await expected({ metrics: ['view_time'], order_by: [['view_time', 'desc']] })));
+  await page.getByRole('link', { name: 'Next' }).click();
+  await eventually(async () => assert.deepEqual(await rows(page), await expected({ metrics: ['view_time'], order_by: [['view_time', 'desc']], offset: 10 })));
+  await page.goBack();
+  await eventually(async () => assert.match(await page.locator('.pager').innerText(), /1–10 of 200/));
+  await page.getByRole('searchbox').fill('TRAILER');
+  await eventually(async () => assert.deepEqual(await rows(page), ['🎬 Trailer 🚀']));
+  await page.getByRole('searchbox').fill('no such thing');
+  await eventually(async () => assert.match(await page.locator('.videos tbody').innerText(), /No video matches “no such thing”/));
 });
 
-suite.test('a video that is not on the page is found by its identifier', async (scene) => {
-  const server = await scene.server();
-  const event = { session_id: 'a', embed_id: 'intro', key: EXAMPLE_KEY };
-  const start = Date.now() - 10_000;
-  await server.request('events', {
-    events: [
-      { ...event, name: 'play', video_time: 0, timestamp: start },
-      { ...event, name: 'pause', video_time: 8, timestamp: start + 8_000 },
-    ],
-  });
+suite.test('each row is a filter, filters are in the address, and back leads back', async (scene) => {
+  const { url, request } = await server();
   const page = await scene.page();
-  await open(page, server);
-  await page.getByText('Another').click();
-  await page.locator('[name=identifier]').fill('intro');
-  await page.keyboard.press('Enter');
-  await eventually(async () => assert.equal(await figure(page, '#watched'), 8));
-  assert.match(await words(page, '#engagement'), /from 0:00 to 0:08; .*every second was watched$/);
-  // The URL has the selection.
-  await page.reload();
-  await eventually(async () => assert.equal(await figure(page, '#watched'), 8));
-  assert.equal(await page.locator('video:visible').count(), 0);
+  await page.goto(`${url}/#/?period=all`);
+  await answered(page);
+  const plays = async (filters) => (await request('query', { metrics: ['plays'], timeframe: 'all', filters })).results[0].metrics[0];
+  const [all, phones] = [await plays([]), await plays([['is', 'device', ['mobile']]])];
+  await page.locator('[data-dimension=device]').getByText('Phone').click();
+  await eventually(async () => assert.equal(await figure(page, 'plays'), phones));
+  assert.deepEqual(await chips(page), ['Devices = Phone']);
+  // Another reader of the link sees the same.
+  const other = await scene.page();
+  await other.goto(page.url());
+  await eventually(async () => assert.equal(await figure(other, 'plays'), phones));
+  await other.getByTitle('Turn into the opposite').click();
+  await eventually(async () => assert.equal(await figure(other, 'plays'), all - phones));
+  assert.deepEqual(await chips(other), ['Devices ≠ Phone']);
+  await other.getByLabel(/Remove the filter/).click();
+  await eventually(async () => assert.equal(await figure(other, 'plays'), all));
+  await page.goBack();
+  await eventually(async () => assert.equal(await figure(page, 'plays'), all));
+  await page.goForward();
+  await eventually(async () => assert.equal(await figure(page, 'plays'), phones));
+});
+
+suite.test('any field can be a filter', async (scene) => {
+  const { url, request } = await server();
+  const page = await scene.page();
+  await page.goto(`${url}/#/?period=all`);
+  await answered(page);
+  await page.locator('[data-menu=filter] summary').click();
+  await page.locator('[data-menu=filter] option[value="video.course"]').waitFor({ state: 'attached' });
+  await page.locator('[data-menu=filter] select').selectOption('video.course');
+  await page.locator('[data-menu=filter] input').fill('course-3');
+  await eventually(async () => assert.deepEqual(await page.locator('[data-menu=filter] .options').allInnerTexts(), ['course-3']));
+  await page.locator('[data-menu=filter] .options button').click();
+  const { results } = await request('query', { metrics: ['plays'], timeframe: 'all', filters: [['is', 'video.course', ['course-3']]] });
+  await eventually(async () => assert.equal(await figure(page, 'plays'), results[0].metrics[0]));
+  assert.deepEqual(await chips(page), ['course = course-3']);
+});
+
+suite.test('any period can be chosen, and is compared with the one before', async (scene) => {
+  const { url, request } = await server();
+  const page = await scene.page();
+  await page.goto(url);
+  await answered(page);
+  const summary = page.locator('[data-menu=period] summary');
+  await summary.click();
+  await page.getByRole('link', { name: 'Last 7 days' }).click();
+  await eventually(() => assert.match(page.url(), /period=7d/));
+  await answered(page);
+  assert.match(await page.locator('[data-metric=plays] .change').innerText(), /^[+−]\d/);
+  await summary.click();
+  const [from, to] = ['from', 'to'].map((_, index) => page.locator('[data-menu=period] input[type=date]').nth(index));
+  await from.fill('2020-01-01');
+  await to.fill('2020-12-31');
+  await page.getByRole('button', { name: 'Apply' }).click();
+  await eventually(() => assert.match(page.url(), /period=2020-01-01\.\.2020-12-31/));
+  await answered(page);
+  assert.equal(await figure(page, 'plays'), 0);
+  assert.match(await page.locator('[data-dimension=page]').innerText(), /Nobody watched in this period/);
+  await page.goto(`${url}/#/?period=12m&compare=none`);
+  await answered(page);
+  assert.equal(await page.locator('[data-metric=plays] .change').innerText(), '');
+  const { results } = await request('query', { metrics: ['plays'], timeframe: 'all' });
+  assert.ok((await figure(page, 'plays')) > results[0].metrics[0] * 0.9);
 });
 
 suite.test('until it is answered, a choice shows no numbers of another', async (scene) => {
-  const server = await scene.server();
+  const { url } = await server();
   const page = await scene.page();
-  await open(page, server);
-  await page.locator('#sources tbody').waitFor();
+  await page.goto(url);
+  await answered(page);
   await page.route('**/api/v1/**', () => {});
-  await page.getByText('Another').click();
-  for (const id of ['watching', 'plays-sum', 'watched', 'per-play']) {
-    assert.equal(await page.locator(`#${id}`).textContent(), '–');
+  await page.goto(`${url}/#/?period=7d&device=mobile`);
+  await page.locator('.totals.waiting').waitFor();
+  for (const part of ['.totals .chart > *', '.videos tbody', '[data-dimension=page] ul', '[data-dimension=browser] ul']) {
+    assert.equal(await page.locator(part).first().isVisible(), false, part);
   }
-  const hidden = ['#engagement .chart', '#plays .chart', '#plays details', '#sources tbody', '#browser tbody'];
-  for (const part of hidden) assert.equal(await page.locator(part).isVisible(), false, part);
+  const colours = await page.locator('.tile data').evaluateAll((all) => all.slice(1).map((it) => getComputedStyle(it).color));
+  assert.deepEqual([...new Set(colours)], ['rgba(0, 0, 0, 0)'], 'dashes cover the numbers');
 });
 
-/** Opens the page, and waits for its first responses. */
-async function open(page, server) {
-  await page.goto(server.url);
-  await page.locator('#engagement svg').waitFor();
-  await page.locator('#plays svg').waitFor();
+suite.test('an answer that comes late is not shown under a newer choice', async (scene) => {
+  const { url, request } = await server();
+  const page = await scene.page();
+  const { results } = await request('query', { metrics: ['plays'], timeframe: 'all', filters: [['is', 'device', ['tablet']]] });
+  const held = [];
+  await page.route('**/api/v1/query', async (route) => {
+    if (route.request().postData().includes('mobile')) held.push(route);
+    else await route.continue();
+  });
+  await page.goto(`${url}/#/?period=all&device=mobile`);
+  await eventually(() => assert.ok(held.length > 3));
+  await page.goto(`${url}/#/?period=all&device=tablet`);
+  await answered(page);
+  for (const route of held) await route.continue().catch(() => {});
+  await page.waitForLoadState('networkidle').catch(() => {});
+  assert.equal(await figure(page, 'plays'), results[0].metrics[0]);
+});
+
+suite.test('an error stands where its answer would, and can be tried again', async (scene) => {
+  const { url } = await server();
+  const page = await scene.page();
+  let isBroken = true;
+  const answers = [[503, { error: 'busy', code: 'busy' }], [400, { error: '<b>wrong</b>', code: 'x' }], [401, {}], [403, {}]];
+  let turn = 0;
+  await page.route('**/api/v1/query', async (route) => {
+    const asked = route.request().postDataJSON();
+    if (!isBroken || asked.dimensions[0] === 'page') return route.continue();
+    if (asked.dimensions[0] === 'browser') return route.abort();
+    const [status, body] = answers[turn++ % answers.length];
+    return route.fulfill({ status, json: body });
+  });
+  await page.goto(url);
+  await page.locator('.totals.failed').waitFor();
+  assert.match(await page.locator('.totals .fault').innerText(), /^(The server|Sign in|You may)/);
+  await eventually(async () => assert.match(await page.locator('[data-dimension=browser] .fault').innerText(), /does not answer/));
+  assert.equal(await page.locator('b:has-text("wrong")').count(), 0);
+  // The others are shown.
+  await page.locator('[data-dimension=page]:not(.failed):not(.waiting)').waitFor();
+  assert.equal((await rows(page)).length, 10);
+  isBroken = false;
+  await page.locator('.totals .fault button').click();
+  await page.locator('.totals:not(.failed):not(.waiting)').waitFor();
+  assert.ok((await figure(page, 'plays')) > 0);
+});
+
+suite.test('a video that nobody knows is not one that nobody watched', async (scene) => {
+  const { url } = await server();
+  const page = await scene.page();
+  await page.goto(`${url}/#/?period=all`);
+  await answered(page);
+  await page.locator('.videos tbody a').first().click();
+  await eventually(async () => assert.equal(await page.locator('h1').innerText(), 'Launch film'));
+  assert.match(await page.title(), /^Launch film/);
+  await page.locator('.vs svg[role]').first().waitFor();
+  await page.goto(`${url}/#/videos/nobody-knows`);
+  const status = page.locator('.vs-empty:visible');
+  await eventually(async () => assert.match(await status.innerText(), /nobody-knows/));
+  const unknown = await status.innerText();
+  await page.goto(`${url}/#/videos/video-001?period=2020-01-01..2020-01-02`);
+  await eventually(async () => assert.notEqual(await status.innerText(), unknown));
+});
+
+suite.test('quality is ordered by the sessions that suffer', async (scene) => {
+  const { url } = await server();
+  const page = await scene.page();
+  await page.goto(`${url}/#/quality?period=all`);
+  await answered(page);
+  const affected = (await page.locator('.impact tbody td:last-child').allInnerTexts()).map((text) => Number(text.replace(/\D/g, '')));
+  assert.ok(affected.length > 3 && affected[0] > 0);
+  assert.deepEqual(affected, [...affected].sort((a, b) => b - a));
+  await page.locator('.startup svg[role]').first().waitFor();
+  await page.locator('.impact select').selectOption('device');
+  await eventually(async () => assert.deepEqual((await page.locator('.impact tbody th').allInnerTexts()).sort(), ['Desktop', 'Phone', 'Tablet']));
+  await page.locator('[data-metric=failure_rate]').click();
+  await eventually(() => assert.match(page.url(), /metric=failure_rate/));
+});
+
+for (const colorScheme of ['light', 'dark']) {
+  suite.test(`every screen is accessible in ${colorScheme} colours, on a phone and a wide screen`, async (scene) => {
+    const { url } = await server();
+    const page = await scene.page({ colorScheme, viewport: { width: 360, height: 740 } });
+    for (const screen of SCREENS) {
+      await page.goto(`${url}/#/${screen}?device=mobile&not.browser=edge`);
+      await answered(page);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 360, `${screen} is as wide as a phone`);
+      assert.deepEqual(await accessibility(page), [], screen);
+    }
+    await page.setViewportSize({ width: 1920, height: 1080 });
+    assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 1920);
+    const small = await page.locator('a:visible, button:visible, summary:visible, select:visible, input:visible').evaluateAll((all) => all.filter((it) => it.getBoundingClientRect().height < 24).map((it) => it.outerHTML));
+    assert.deepEqual(small, []);
+  });
 }
 
-/** Plays 5 seconds from the start, and 3 more from 2 s on, with the page's controls. Returns both segments. */
-async function watchTwice(page, player) {
-  const video = page.locator(`#${player.id}`);
-  await page.locator('#play').click();
-  await player.reach(5);
-  await video.evaluate((video) => {
-    video.addEventListener('seeking', () => (window.left = video.played.end(0)), { once: true });
-  });
-  await page.locator('#scrub').fill('2');
-  await eventually(async () => assert.ok((await position(player)) < 4));
-  await player.reach(5);
-  await page.locator('#play').click();
-  return [[0, await page.evaluate(() => window.left)], [2, await position(player)]];
-}
+suite.test('the colours are those of the system, until another choice is made', async (scene) => {
+  const { url } = await server();
+  const page = await scene.page({ colorScheme: 'dark' });
+  await page.goto(url);
+  const brightness = () => page.evaluate(() => Math.max(...getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number)));
+  assert.ok((await brightness()) < 64);
+  await page.getByRole('combobox', { name: 'Theme' }).selectOption('light');
+  assert.ok((await brightness()) > 192);
+  await page.reload();
+  assert.ok((await brightness()) > 192);
+  await page.getByRole('combobox', { name: 'Theme' }).selectOption('');
+  assert.ok((await brightness()) < 64);
+});
 
-const position = (player) => player.page.locator(`#${player.id}`).evaluate((video) => video.currentTime);
+suite.test('the page speaks the language of its reader', async (scene) => {
+  const { url } = await server();
+  const page = await scene.page({ locale: 'nl-NL' });
+  await page.goto(url);
+  await answered(page);
+  assert.equal(await page.evaluate(() => document.documentElement.lang), 'nl');
+  assert.equal(await page.locator('h1').innerText(), 'Overzicht');
+  await page.getByRole('combobox', { name: 'Taal' }).selectOption('de');
+  await eventually(async () => assert.equal(await page.locator('h1').innerText(), 'Übersicht'));
+  const other = await scene.page({ locale: 'fr-FR' });
+  await other.goto(url);
+  await eventually(async () => assert.equal(await other.locator('h1').innerText(), 'Overview'));
+});
 
-const figure = (page, selector) => page.locator(selector).evaluate((data) => Number(data.value));
+suite.test('menus work by keyboard, and chosen things show without colours', async (scene) => {
+  const { url } = await server();
+  const page = await scene.page({ forcedColors: 'active', reducedMotion: 'reduce' });
+  await page.goto(url);
+  await answered(page);
+  const summary = page.locator('[data-menu=period] summary');
+  await summary.focus();
+  await page.keyboard.press('Enter');
+  await page.locator('[data-menu=period] .sheet').waitFor();
+  await page.keyboard.press('Escape');
+  await eventually(async () => assert.equal(await page.locator('[data-menu=period] .sheet').isVisible(), false));
+  assert.ok(await summary.evaluate((it) => it === document.activeElement));
+  const outline = (selector) => page.locator(selector).first().evaluate((it) => getComputedStyle(it).outlineStyle);
+  assert.equal(await outline('.tile[aria-pressed=true]'), 'solid');
+  assert.equal(await outline('.top nav [aria-current]'), 'solid');
+  assert.equal(await outline('.tile[aria-pressed=false]'), 'none');
+});
 
-const words = (page, chart) => page.locator(`${chart}:not(.waiting) svg[role=img]`).getAttribute('aria-label');
-
-/** `[second, viewers, replays]` of the table below the curve. */
-async function table(page) {
-  const rows = await page.locator('#engagement details tr').evaluateAll((rows) =>
-    rows.slice(1).map((row) => Array.from(row.cells, (cell) => cell.textContent)),
-  );
-  const seconds = (clock) => clock.split(':').reduce((sum, part) => sum * 60 + Number(part), 0);
-  return rows.flatMap(([span, viewers, replays]) => {
-    const [from, to] = span.split(' to ').map(seconds);
-    return Array.from({ length: to - from }, (_, index) => [from + index, Number(viewers), Number(replays)]);
-  });
-}
-
-/** Collects the errors and the requests of a page. */
-function listen(page) {
-  const recorded = { complaints: [], origins: new Set(), loads: 0 };
-  const sizes = [];
-  page.on('console', (message) => {
-    if (['error', 'warning'].includes(message.type())) recorded.complaints.push(message.text());
-  });
-  page.on('pageerror', (error) => recorded.complaints.push(error.message));
-  page.on('request', (request) => {
-    recorded.origins.add(new URL(request.url()).origin);
-    recorded.loads += request.isNavigationRequest();
-  });
-  page.on('websocket', (socket) => recorded.origins.add(new URL(socket.url()).origin));
-  page.on('response', (response) => {
-    const { pathname } = new URL(response.url());
-    if (pathname.startsWith('/api/') || pathname.endsWith('.webm')) return;
-    sizes.push(response.body().then((body) => body.length));
-  });
-  recorded.bytes = async () => (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
-  return recorded;
-}
+suite.test('with a key of several, only its sessions count', async (scene) => {
+  const one = await scene.server();
+  const { key } = await one.request('keys', { name: 'Shop' });
+  const event = { session_id: 'a', embed_id: 'lamp', key };
+  const at = Date.now() - 60_000;
+  await one.request('events', { events: [{ ...event, name: 'play', video_time: 0, timestamp: at }, { ...event, name: 'pause', video_time: 8, timestamp: at + 8_000 }] });
+  const page = await scene.page();
+  await page.goto(one.url);
+  await eventually(async () => assert.equal(await figure(page, 'view_time'), 8));
+  await page.locator('[data-menu=key] summary').click();
+  await page.getByRole('link', { name: 'Shop' }).click();
+  await eventually(async () => assert.deepEqual(await chips(page), ['Key = Shop']));
+  await eventually(async () => assert.equal(await figure(page, 'view_time'), 8));
+  await page.goto(`${one.url}/#/?key=${encodeURIComponent(EXAMPLE_KEY)}`);
+  await eventually(async () => assert.equal(await figure(page, 'view_time'), 0));
+});

@@ -18,13 +18,14 @@ use tower_service::Service as _;
 const PREFIX: &str = "/analytics";
 
 /// A method and a path for each part of a service.
-const ALL: [(&str, &str, Routes); 9] = [
+const ALL: [(&str, &str, Routes); 10] = [
     ("GET", "/", Routes::PAGE),
     ("GET", "/health/live", Routes::HEALTH),
     ("GET", "/health/ready", Routes::HEALTH),
     ("GET", "/metrics", Routes::STATS),
     ("GET", "/api/v1/plays?identifier=intro", Routes::REPORTS),
     ("GET", "/api/v1/watching?identifier=intro", Routes::REPORTS),
+    ("HEAD", "/api/v1/live", Routes::REPORTS),
     ("GET", "/api/v1/keys", Routes::KEYS),
     ("OPTIONS", "/api/v1/keys/abc", Routes::KEYS),
     ("OPTIONS", "/v1/events", Routes::BATCHES),

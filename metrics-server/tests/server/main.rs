@@ -17,6 +17,7 @@ mod export;
 mod http;
 mod import;
 mod instances;
+mod live;
 mod longpoll;
 mod quotas;
 mod refusals;

@@ -22,7 +22,7 @@ impl Playhead {
     }
 
     /// The end of the open segment if playback continues until `now`.
-    pub(super) fn end_at(&self, open: &Open, now: Moment) -> u32 {
+    pub(in crate::session) fn end_at(&self, open: &Open, now: Moment) -> u32 {
         let estimate_ms = open.estimate_ms(now, self.waiting_ms(open, now));
         estimate_ms.min(open.end_ms(self.duration_ms))
     }

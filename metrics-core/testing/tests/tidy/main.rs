@@ -101,6 +101,7 @@ const SERVER: &[&str] = &[
     "frames",
     "connection",
     "handshake",
+    "live",
     "longpoll",
     "socket",
     "service",

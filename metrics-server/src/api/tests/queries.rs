@@ -1,8 +1,10 @@
 //! Queries, and the lists of videos and of values that are built on them.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
 
-use super::fixture::Fixture;
+use super::fixture::{Fixture, ms};
 
 /// Three viewings of two pages, on two days in Amsterdam.
 async fn three_viewings() -> Fixture {
@@ -135,4 +137,30 @@ async fn the_error_of_a_query_lists_the_accepted_values() {
         let refused = fixture.refused_query(params).await;
         assert!(refused.starts_with(text), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn concurrency_has_the_current_minute_with_the_sessions_that_go_on() {
+    let fixture = Fixture::new("2023-05-02T10:00:50Z").await;
+    let _playing = fixture.play("a", "http://one.example/", "2023-05-02T10:00:55Z").await;
+    fixture.watch("b", "http://one.example/", "2023-05-02T10:00:56Z", 2.0).await;
+    // The last write of the first session was in the minute before.
+    fixture.now_ms.store(ms("2023-05-02T10:01:05Z"), Ordering::Relaxed);
+    assert_eq!(fixture.watching(json!({ "identifier": "intro" })).await["watching"], 1);
+    let minutes = json!({
+        "metrics": ["peak_concurrent", "average_concurrent"],
+        "dimensions": ["time:1 minute"],
+        "timeframe": "1 minute",
+        "totals": true,
+    });
+    let report = fixture.query(minutes).await;
+    let now = report["results"].as_array().unwrap().last().unwrap();
+    let expected = json!({ "dimensions": ["2023-05-02T10:01:00Z"], "metrics": [1, 1] });
+    assert_eq!(*now, expected, "{report}");
+    assert_eq!(report["totals"]["metrics"], json!([1, 1]), "{report}");
+    let by_video = json!({ "metrics": ["peak_concurrent"], "timeframe": "1 minute" });
+    assert_eq!(fixture.videos(by_video).await["results"][0]["metrics"], json!([1]));
+    // An hour ago nobody watched.
+    let before = json!({ "metrics": ["peak_concurrent"], "timeframe": "yesterday" });
+    assert_eq!(fixture.query(before).await["results"][0]["metrics"], json!([0]));
 }

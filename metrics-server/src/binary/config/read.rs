@@ -14,6 +14,7 @@ use super::{Database, PostgresUrl};
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
 use crate::networks::{InvalidNetwork, Networks};
+use crate::page::Logo;
 use crate::token::Tokens;
 
 /// A value that its type reads.
@@ -136,6 +137,36 @@ pub(super) fn read_cors(text: &str) -> Result<Cors, Unreadable> {
         is_origin.then_some(origin)
     });
     origins.collect::<Option<_>>().map(Cors::Listed).ok_or(Unreadable::NotAccepted)
+}
+
+/// Reads the origins whose pages may embed the page.
+pub(super) fn read_frames(text: &str) -> Result<Vec<String>, Unreadable> {
+    let text = text.trim();
+    match text {
+        "" => return Ok(Vec::new()),
+        "*" => return Ok(vec!["*".to_owned()]),
+        _ => {}
+    }
+    let origins = text.split(',').map(|origin| {
+        let origin = origin.trim().to_ascii_lowercase();
+        let (scheme, host) = origin.split_once("://")?;
+        // Other characters would end the directive, or name a path, which frames do not have.
+        let is_host = |c: u8| c.is_ascii_alphanumeric() || b".-:[]*".contains(&c);
+        let is_origin =
+            matches!(scheme, "http" | "https") && !host.is_empty() && host.bytes().all(is_host);
+        is_origin.then_some(origin)
+    });
+    origins.collect::<Option<_>>().ok_or(Unreadable::NotAccepted)
+}
+
+/// Reads the file with the logo of the page.
+pub(super) fn read_logo(file: &str) -> Result<Option<Logo>, Unreadable> {
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let bytes =
+        std::fs::read(file).map_err(|err| Unreadable::Because(format!("cannot be read: {err}")))?;
+    Logo::new(bytes).map(Some).map_err(|err| Unreadable::Because(err.to_string()))
 }
 
 pub(super) fn read_log_filter(text: &str) -> Result<String, Unreadable> {

@@ -12,14 +12,16 @@ use metrics_core::{ApiKey, Bots};
 
 use super::memory::read_memory;
 use super::read::{
-    chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_hosts, read_limits,
-    read_log_filter, read_retention, read_token_secret, switched, verbatim, within,
+    chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_frames, read_hosts,
+    read_limits, read_log_filter, read_logo, read_retention, read_token_secret, switched, verbatim,
+    within,
 };
 use super::setting::{About, Default, SERVER, Setting};
 use super::{Database, LogFormat};
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 use crate::networks::Networks;
+use crate::page::Logo;
 use crate::token::Tokens;
 
 /// The server and all commands that open a store.
@@ -128,6 +130,25 @@ settings! {
         default: Default::Value("on"),
         accepted: "on or off",
         help: "Whether the server has a page at /, with charts and examples: `on` or `off`"
+    }
+    PAGE_NAME: Option<String> {
+        read: |text| optional(text, |text| (text.chars().count() <= 60).then(|| text.to_owned())),
+        variable: "METRICS_PAGE_NAME",
+        default: Default::Words("metrics"),
+        accepted: "a text of at most 60 characters",
+        help: "The name of the page, beside its logo and in its title"
+    }
+    PAGE_LOGO: Option<Logo> {
+        read: read_logo,
+        variable: "METRICS_PAGE_LOGO",
+        accepted: "a file",
+        help: "A file with the logo of the page: SVG, PNG, JPEG or WebP of at most 128 KiB"
+    }
+    PAGE_FRAMES: Vec<String> {
+        read: read_frames,
+        variable: "METRICS_PAGE_FRAMES",
+        accepted: "origins like https://example.com or https://*.example.com, separated by commas, or *",
+        help: "Origins whose pages may embed the page in a frame, separated by commas, or *"
     }
     MIGRATE_ONLY: bool {
         read: switched,

@@ -256,6 +256,18 @@ fn unreadable_settings_are_refused_in_one_line() {
         "METRICS_CORS_ORIGINS is \"https://a.example/\": it must be origins like https://example.com, \
          separated by commas, or *",
     );
+    let frames = "METRICS_PAGE_FRAMES is \"https://a.example; x\": it must be origins like https://example.com or \
+                  https://*.example.com, separated by commas, or *";
+    check_refused(&[], &[("METRICS_PAGE_FRAMES", "https://a.example; x")], frames);
+    let name = "n".repeat(61);
+    let long =
+        format!("METRICS_PAGE_NAME is \"{name}\": it must be a text of at most 60 characters");
+    check_refused(&[], &[("METRICS_PAGE_NAME", &name)], &long);
+    check_refused(
+        &[],
+        &[("METRICS_PAGE_LOGO", "Cargo.toml")],
+        "METRICS_PAGE_LOGO is \"Cargo.toml\", which is no SVG, PNG, JPEG or WebP",
+    );
     check_refused(
         &[],
         &[("METRICS_FORWARDED_HOPS", "2")],

@@ -38,6 +38,16 @@ export class Server {
     await this.#start(this.address ?? '127.0.0.1:0');
   }
 
+  /** Runs a command of the binary on the database, with `input` as its standard input, and expects success. */
+  async command(args, input = '') {
+    const child = spawn(BINARY, args, { cwd: this.directory, env: { DATABASE_URL: this.database.url, NO_COLOR: '1' }, stdio: ['pipe', 'ignore', 'pipe'] });
+    let log = '';
+    child.stderr.on('data', (chunk) => (log += chunk));
+    child.stdin.end(input);
+    const [code] = await once(child, 'close');
+    if (code !== 0) throw new Error(`${args.join(' ')} ended with ${code}\n${log}`);
+  }
+
   get url() {
     return `http://${this.address}`;
   }

@@ -26,7 +26,10 @@ export class Suite {
       this.site = await Site.start(await makeVideo(this.directory));
       if (streams) this.site.share(await makeStream(this.directory));
     });
+    // For what several tests share: its resources last until the end of the file.
+    this.lasting = new Scene(this);
     after(async () => {
+      await this.lasting.clear();
       await this.browser?.close();
       await this.site?.stop();
       if (this.directory) await remove(this.directory);
@@ -66,8 +69,8 @@ class Scene {
     return this.#suite.browser;
   }
 
-  /** A server with an empty database. */
-  async server(environment) {
+  /** A server with an empty database, on which `prepare` may run commands before it starts. */
+  async server(environment, prepare = () => {}) {
     const directory = await temporaryDirectory();
     this.#cleanups.push(() => remove(directory));
     const database = await createDatabase(directory);
@@ -75,6 +78,7 @@ class Scene {
     const server = new Server(directory, database, environment);
     this.#servers.push(server);
     this.#cleanups.push(() => server.dispose());
+    await prepare(server);
     await server.start();
     return server;
   }

@@ -16,7 +16,8 @@ async fn reports_and_keys_and_the_page_need_credentials() {
     for (method, path) in [
         ("GET", "/"),
         ("HEAD", "/"),
-        ("GET", "/page/page.js"),
+        ("GET", "/demo"),
+        ("GET", "/page/main.js"),
         ("GET", "/page/tide.webm"),
         ("GET", "/api/v1/keys"),
         ("POST", "/api/v1/keys"),

@@ -1,0 +1,30 @@
+// Names of values of dimensions, for people.
+
+const CLASSES = { chrome: 'Chrome', edge: 'Edge', firefox: 'Firefox', safari: 'Safari', opera: 'Opera', brave: 'Brave', ie: 'Internet Explorer', ios: 'iOS', mac: 'macOS', windows: 'Windows', linux: 'Linux', android: 'Android' };
+const DEVICES = ['desktop', 'mobile', 'tablet'];
+const COUNTED = ['browser', 'platform', 'device'];
+
+/** The names that a dimension and its values have in the language of `t`. `keys` maps keys to their names. */
+export function naming(t, locale, keys) {
+  const displayed = (type, value) => {
+    try {
+      return new Intl.DisplayNames(locale, { type }).of(value);
+    } catch {
+      return value;
+    }
+  };
+  const value = (name, text) => {
+    if (text === null || text === '') return t('value_none');
+    if (COUNTED.includes(name) && text === 'other') return t('value_other');
+    if (name === 'device' && DEVICES.includes(text)) return t(`device_${text}`);
+    if (name === 'browser' || name === 'platform') return CLASSES[text] ?? text;
+    if (name === 'country') return displayed('region', text);
+    if (name === 'language') return displayed('language', text);
+    if (name === 'page') return text.replace(/^https?:\/\//, '').replace(/(.)\/$/, '$1');
+    if (name === 'key') return keys.get(text) ?? `${text.slice(0, 6)}…`;
+    return text;
+  };
+  const KNOWN = ['video', 'page', 'page_host', 'referrer', 'utm_source', 'utm_medium', 'utm_campaign', 'country', 'browser', 'device', 'platform', 'language', 'key', 'player', 'played'];
+  const dimension = (name) => (KNOWN.includes(name) ? t(`by_${name}`) : name.replace(/^(video|session)\./, ''));
+  return { value, dimension };
+}

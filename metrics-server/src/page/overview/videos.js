@@ -1,0 +1,143 @@
+// All videos: sorted, searched and paged by the server, each with a small curve of its plays.
+
+import { sparkline } from '../charts/spark.js';
+import { Latest } from '../api.js';
+import { WORDS as CHART_WORDS } from '../charts/words.js';
+import { h } from '../dom.js';
+import { Panel } from '../panel.js';
+
+const ROWS = 10;
+const TYPING_MS = 200;
+const CURVE_POINTS_MAX = 62; // Of months, weeks, days or hours; else wider ones.
+
+// The columns with numbers: metric and unit.
+const COLUMNS = [
+  ['plays', 'count'],
+  ['view_time', 'seconds'],
+  ['average_percentage_viewed', 'share'],
+  ['completion_rate', 'share'],
+];
+
+const WIDER = { hour: 'hour', day: 'day', week: 'week', month: 'month' };
+
+export class Videos {
+  #curves = new Latest();
+  #typing = 0;
+
+  constructor(context) {
+    const { t, replace, metrics } = context;
+    this.columns = COLUMNS.filter(([metric]) => metrics.has(metric));
+    this.context = context;
+    this.search = h('input', { type: 'search', placeholder: t('search_videos'), 'aria-label': t('search_videos'), autocomplete: 'off', spellcheck: 'false', dir: 'auto' });
+    this.search.addEventListener('input', () => {
+      clearTimeout(this.#typing);
+      this.#typing = setTimeout(() => replace({ search: this.search.value }), TYPING_MS);
+    });
+    this.panel = new Panel(t, { title: t('videos'), name: 'videos', tools: [this.search] });
+    this.rows = h('tbody', {});
+    this.head = h('tr', {});
+    this.pager = h('nav', { class: 'pager', 'aria-label': t('pages_of_videos') });
+    this.panel.body.append(h('div', { class: 'scroll' }, h('table', {}, h('caption', { class: 'unseen' }, t('videos')), h('thead', {}, this.head), this.rows)), this.pager);
+    this.element = this.panel.element;
+  }
+
+  /** Loads a page of videos, then their curves. Resolves with the list. */
+  load(state, period, base, question) {
+    const { api } = this.context;
+    if (document.activeElement !== this.search) this.search.value = state.search;
+    const { timeframe, timezone, filters, compare } = base;
+    const isDown = state.sort.startsWith('-');
+    const by = state.sort.replace('-', '');
+    const metrics = this.columns.map(([metric]) => metric);
+    const order = metrics.includes(by) || by === 'video' ? [[by, isDown ? 'desc' : 'asc']] : [[metrics[0], 'desc']];
+    const query = {
+      metrics,
+      timeframe,
+      timezone,
+      filters,
+      order_by: order,
+      limit: ROWS,
+      offset: (state.at - 1) * ROWS,
+      ...(compare ? { compare } : {}),
+      ...(state.search.trim() ? { search: state.search.trim() } : {}),
+    };
+    const ask = (signal) => api.ask('videos', query, signal);
+    return this.panel.load([...question, query.order_by, query.offset, query.search], ask, (answer) => {
+      this.#show(state, answer);
+      this.#loadCurves(answer, period, base);
+    });
+  }
+
+  stop() {
+    clearTimeout(this.#typing);
+    this.panel.stop();
+    this.#curves.stop();
+  }
+
+  #show(state, { results, meta }) {
+    const { t } = this.context;
+    this.#showHead(state);
+    const rows = results.map((result) => this.#row(state, result));
+    if (rows.length === 0) rows.push(h('tr', {}, h('td', { colspan: this.columns.length + 2, class: 'hint' }, state.search ? t('no_video_found', { search: state.search }) : t('nobody'))));
+    this.rows.replaceChildren(...rows);
+    this.#showPager(state, meta.rows);
+  }
+
+  #showHead(state) {
+    const { t, link } = this.context;
+    const column = (name, text, kind) => {
+      const isSorted = state.sort.replace('-', '') === name;
+      const isDown = state.sort.startsWith('-');
+      const sort = isSorted ? (isDown ? name : `-${name}`) : name === 'video' ? name : `-${name}`;
+      const mark = isSorted ? (isDown ? ' ↓' : ' ↑') : '';
+      return h('th', { scope: 'col', class: kind, 'aria-sort': isSorted ? (isDown ? 'descending' : 'ascending') : null }, h('a', { href: link({ sort }) }, text, h('span', { 'aria-hidden': 'true' }, mark)));
+    };
+    this.head.replaceChildren(column('video', t('video'), ''), h('th', { scope: 'col', class: 'curve' }, h('span', { class: 'unseen' }, t('curve'))), ...this.columns.map(([metric]) => column(metric, t(`metric_${metric}`), `number ${metric}`)));
+  }
+
+  #row(state, { name, title, duration, metrics, comparison }) {
+    const { fmt, link, t } = this.context;
+    const text = { count: fmt.count, seconds: fmt.length, share: fmt.share };
+    const shown = title || name;
+    const length = duration ? fmt.length(duration) : null;
+    const details = [title && title !== name ? name : null, length].filter(Boolean);
+    const head = h('th', { scope: 'row' }, h('a', { href: link({ screen: 'videos', video: name, search: '' }), title: shown }, h('bdi', {}, shown)), h('small', {}, h('bdi', {}, details.join(' · '))));
+    const change = comparison?.change?.[0];
+    const cells = this.columns.map(([metric, unit], index) => {
+      const value = metrics[index];
+      const cell = h('td', { class: `number ${metric}` }, value === null ? '–' : text[unit](value));
+      if (metric === 'plays' && change !== null && change !== undefined) cell.append(h('small', { class: `change ${change < 0 ? 'down' : 'up'}`, title: t('change_before', { value: fmt.count(comparison.metrics[0]) }) }, fmt.change(change)));
+      return cell;
+    });
+    return h('tr', { 'data-video': name }, head, h('td', { class: 'curve' }), ...cells);
+  }
+
+  async #loadCurves({ results }, period, base) {
+    const { api, language, locale, t } = this.context;
+    const names = results.map(({ name }) => name);
+    if (names.length === 0) return;
+    const { timeframe, timezone, filters } = base;
+    const bucket = WIDER[period.bucket];
+    const dimension = `time:1 ${bucket}`;
+    const query = { metrics: ['plays'], dimensions: ['video', dimension], timeframe, timezone, fill: true, limit: 10_000, order_by: [[dimension, 'asc']], filters: [...filters, ['is', 'video', names]] };
+    const [answer] = await this.#curves.run((signal) => api.ask('query', query, signal)).catch(() => []);
+    if (!answer) return;
+    const points = new Map(names.map((name) => [name, []]));
+    for (const { dimensions: [name], metrics: [plays] } of answer.results) points.get(name)?.push(plays);
+    for (const row of this.rows.children) {
+      const values = points.get(row.dataset.video);
+      const place = row.querySelector('.curve');
+      if (values?.length > 1) sparkline(place, values.slice(-CURVE_POINTS_MAX), { words: CHART_WORDS[language], locale, name: t('metric_plays'), width: 96, height: 24 });
+    }
+  }
+
+  #showPager(state, count) {
+    const { t, link, fmt } = this.context;
+    const last = Math.max(1, Math.ceil(count / ROWS));
+    const step = (at, text, rel) => (at < 1 || last < at ? h('span', { class: 'off', 'aria-hidden': 'true' }, text) : h('a', { href: link({ at }), rel }, text));
+    const from = (state.at - 1) * ROWS + 1;
+    const summary = t('page_of', { from: fmt.plain(Math.min(from, count)), to: fmt.plain(Math.min(count, from + ROWS - 1)), count: fmt.plain(count) });
+    this.pager.replaceChildren(step(state.at - 1, t('previous'), 'prev'), h('span', {}, summary), step(state.at + 1, t('next'), 'next'));
+    this.pager.hidden = count <= ROWS && state.at === 1;
+  }
+}

@@ -1,0 +1,45 @@
+// Totals as tiles, each with its change against the period before. A tile chooses the metric of the chart below.
+
+import { h } from './dom.js';
+
+/**
+ * `specs` are `{ metric, unit, needs, isLess }`: the tile is hidden without a value of the metric `needs`, and with
+ * `isLess` fewer is better. Returns `{ elements, show(names, totals), press(metric) }`.
+ */
+export function tiles({ t, fmt, go }, specs) {
+  const made = specs.map((spec) => {
+    const value = h('data', { value: '' }, '–');
+    const change = h('span', { class: 'change' });
+    const button = h('button', { type: 'button', class: 'tile', 'data-metric': spec.metric, on: { click: () => go({ metric: spec.metric }) } }, h('span', { class: 'name' }, t(`metric_${spec.metric}`)), h('b', {}, value), change);
+    return { ...spec, button, value, change };
+  });
+  return {
+    elements: made.map(({ button }) => button),
+    show(names, totals) {
+      for (const { metric, unit, needs, isLess, button, value, change } of made) {
+        const index = names.indexOf(metric);
+        const now = totals?.metrics[index];
+        button.hidden = Boolean(needs && !totals?.metrics[names.indexOf(needs)]);
+        value.value = now ?? '';
+        value.textContent = textOf(fmt, unit, now);
+        showChange(change, totals?.comparison?.change[index], isLess, t('change_before', { value: textOf(fmt, unit, totals?.comparison?.metrics[index]) }), fmt);
+      }
+    },
+    press(metric) {
+      for (const it of made) it.button.setAttribute('aria-pressed', String(it.metric === metric));
+    },
+  };
+}
+
+/** A value as a text; a dash for none. */
+export function textOf(fmt, unit, value) {
+  if (value === null || value === undefined) return '–';
+  return unit === 'seconds' ? fmt.length(value) : unit === 'share' ? fmt.share(value) : fmt.count(value);
+}
+
+function showChange(element, change, isLess, title, fmt) {
+  const isKnown = change !== null && change !== undefined;
+  element.textContent = isKnown ? fmt.change(change) : '';
+  element.className = `change ${isKnown && change !== 0 ? (change < 0 === Boolean(isLess) ? 'up' : 'down') : ''}`;
+  element.title = isKnown ? title : '';
+}

@@ -1,0 +1,233 @@
+// The pure modules of the page: addresses, periods, formats and texts.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+// Days begin at local midnight, also where the clock changes.
+process.env.TZ = 'Europe/Amsterdam';
+
+const { PERIODS, asked, isPeriod, isoOf, periodOf, rangeOf, resolve } = await import('../../src/page/dates.js');
+const { clock, formats } = await import('../../src/page/format.js');
+const { DEFAULTS, format, parse, queried, toggled } = await import('../../src/page/state.js');
+const { LANGUAGES, translate } = await import('../../src/page/words.js');
+const { lots } = await import('./page/lots.mjs');
+
+test('an address without parameters is the overview', () => {
+  for (const fragment of ['', '#', '#/', '#/nowhere', '#/videos', '#/videos/', '#/overview?period=never&compare=x&at=0&sort=%3Cb%3E']) {
+    assert.deepEqual(parse(fragment), DEFAULTS, fragment);
+  }
+  assert.equal(format(DEFAULTS), '#/');
+});
+
+test('an address is a view', () => {
+  const address = '#/videos/a%2Fb%20%F0%9F%8E%AC?period=2026-01-01..2026-02-28&compare=year&device=mobile&device=tablet&not.browser=edge&page=';
+  const state = parse(address);
+  assert.equal(state.screen, 'videos');
+  assert.equal(state.video, 'a/b 🎬');
+  assert.deepEqual(state.filters, [
+    { name: 'device', not: false, values: ['mobile', 'tablet'] },
+    { name: 'browser', not: true, values: ['edge'] },
+    { name: 'page', not: false, values: [null] },
+  ]);
+  assert.deepEqual(queried(state.filters), [['is', 'device', ['mobile', 'tablet']], ['is_not', 'browser', ['edge']], ['is', 'page', [null]]]);
+  assert.deepEqual(parse(format(state)), state);
+});
+
+test('every state survives its address', () => {
+  const lot = lots(7);
+  const pick = (list) => list[lot(list.length)];
+  const texts = ['intro', 'a&b=c#d?e', '100 %', 'مرحبا', '🎬', "it's \"x\"", '..', ' ', '+', 'not.', '%zz'];
+  for (let round = 0; round < 500; round++) {
+    const state = {
+      ...DEFAULTS,
+      screen: pick(['overview', 'videos', 'live', 'quality', 'settings']),
+      period: pick([...PERIODS, '2024-02-29..2024-03-01']),
+      compare: pick(['previous', 'year', 'none']),
+      search: pick(['', ...texts]),
+      sort: pick(['-plays', 'view_time', '-video']),
+      at: 1 + lot(50),
+      filters: ['device', 'video.a b', 'session.x'].slice(0, lot(4)).map((name) => ({ name, not: lot(2) === 1, values: [...new Set([pick(texts), pick([null, ...texts])])] })),
+    };
+    state.video = state.screen === 'videos' ? pick(texts) : null;
+    assert.deepEqual(parse(format(state)), state, format(state));
+  }
+});
+
+test('an address cannot hold more than a bounded number of filters', () => {
+  const many = Array.from({ length: 100 }, (_, index) => `f${index}=${index}`).join('&');
+  assert.equal(parse(`#/?${many}`).filters.length, 20);
+  const values = Array.from({ length: 100 }, (_, index) => `device=${index}`).join('&');
+  assert.equal(parse(`#/?${values}`).filters[0].values.length, 50);
+});
+
+test('a value is added to its filter, and removed by the same choice', () => {
+  const one = toggled([], 'device', 'mobile');
+  const two = toggled(one, 'device', 'tablet');
+  assert.deepEqual(two, [{ name: 'device', not: false, values: ['mobile', 'tablet'] }]);
+  assert.deepEqual(toggled(two, 'device', 'mobile'), [{ name: 'device', not: false, values: ['tablet'] }]);
+  assert.deepEqual(toggled(one, 'device', 'mobile'), []);
+});
+
+const NOW = new Date(2026, 2, 31, 12, 30);
+const text = (date) => date && `${isoOf(date)} ${date.toTimeString().slice(0, 8)}`;
+
+test('a period and its comparison are as many days, and end at the same time of day', () => {
+  for (const [period, from, to, before, until] of [
+    ['today', '2026-03-31 00:00:00', '2026-03-31 12:30:00', '2026-03-30 00:00:00', '2026-03-30 12:30:00'],
+    ['yesterday', '2026-03-30 00:00:00', '2026-03-30 23:59:59', '2026-03-29 00:00:00', '2026-03-29 23:59:59'],
+    // The clock changed on the 29th.
+    ['7d', '2026-03-25 00:00:00', '2026-03-31 12:30:00', '2026-03-18 00:00:00', '2026-03-24 12:30:00'],
+    ['30d', '2026-03-02 00:00:00', '2026-03-31 12:30:00', '2026-01-31 00:00:00', '2026-03-01 12:30:00'],
+    // February has no 31st.
+    ['this-month', '2026-03-01 00:00:00', '2026-03-31 12:30:00', '2026-02-01 00:00:00', '2026-02-28 12:30:00'],
+    ['last-month', '2026-02-01 00:00:00', '2026-02-28 23:59:59', '2026-01-01 00:00:00', '2026-01-31 23:59:59'],
+    ['this-year', '2026-01-01 00:00:00', '2026-03-31 12:30:00', '2025-01-01 00:00:00', '2025-03-31 12:30:00'],
+    ['12m', '2025-04-01 00:00:00', '2026-03-31 12:30:00', '2024-04-01 00:00:00', '2025-03-31 12:30:00'],
+    ['2026-01-10..2026-01-12', '2026-01-10 00:00:00', '2026-01-12 23:59:59', '2026-01-07 00:00:00', '2026-01-09 23:59:59'],
+    ['2026-03-30..2026-04-02', '2026-03-30 00:00:00', '2026-03-31 12:30:00', '2026-03-26 00:00:00', '2026-03-27 12:30:00'],
+  ]) {
+    const resolved = resolve(period, 'previous', NOW);
+    assert.deepEqual([resolved.from, resolved.to, resolved.compared.from, resolved.compared.to].map(text), [from, to, before, until], period);
+    assert.equal(resolved.isPartial, to === '2026-03-31 12:30:00', period);
+  }
+});
+
+test('a year earlier is the same dates', () => {
+  const { compared } = resolve('7d', 'year', new Date(2024, 1, 29, 9));
+  assert.deepEqual([compared.from, compared.to].map(text), ['2023-02-23 00:00:00', '2023-02-28 09:00:00']);
+});
+
+test('all time and nothing are compared with nothing', () => {
+  assert.deepEqual(asked(resolve('all', 'previous', NOW)), { timeframe: 'all' });
+  assert.equal(resolve('7d', 'none', NOW).compared, null);
+  const { timeframe, compare } = asked(resolve('today', 'previous', NOW));
+  assert.deepEqual(timeframe, { from: '2026-03-30T22:00:00.000Z', to: '2026-03-31T10:30:00.000Z' });
+  assert.deepEqual(compare, { from: '2026-03-29T22:00:00.000Z', to: '2026-03-30T10:30:00.000Z' });
+});
+
+test('buckets are as wide as the period needs', () => {
+  for (const [period, bucket] of [['today', 'hour'], ['2026-01-01..2026-01-02', 'hour'], ['30d', 'day'], ['2025-12-01..2026-02-28', 'day'], ['2025-06-01..2026-02-28', 'week'], ['2020-01-01..2026-02-28', 'month'], ['all', 'month']]) {
+    assert.equal(resolve(period, 'none', NOW).bucket, bucket, period);
+  }
+});
+
+test('only dates that exist, in order, are a period', () => {
+  assert.equal(periodOf('2026-02-02', '2026-01-01'), '2026-01-01..2026-02-02');
+  assert.deepEqual(rangeOf('2024-02-29..2024-02-29').map(isoOf), ['2024-02-29', '2024-02-29']);
+  for (const wrong of ['2026-02-30..2026-03-01', '2026-03-02..2026-03-01', '2026-3-1..2026-3-2', 'x', '', '2026-01-01', '0000-01-01..0000-01-02']) assert.equal(isPeriod(wrong), false, wrong);
+});
+
+test('numbers, lengths, shares and positions read as people write them', () => {
+  const units = { s: 's', min: 'min', h: 'h' };
+  const en = formats('en', units);
+  assert.deepEqual([0, 999, 12_345, 123_456].map(en.count), ['0', '999', '12,345', '123.5K']);
+  assert.deepEqual([0, 0.25, 8.24, 59.6, 60, 61, 3_600, 3_660, 1_000_000].map(en.length), ['0 s', '0.3 s', '8.2 s', '1 min', '1 min', '1 min 1 s', '1 h', '1 h 1 min', '278 h']);
+  assert.deepEqual([0, 0.004, 0.5, 1].map(en.share), ['0%', '0.4%', '50%', '100%']);
+  assert.deepEqual([0.5, -0.25, 0.031, 0].map(en.change), ['+50%', '−25%', '+3.1%', '+0%']);
+  assert.equal(formats('de', units).count(12_345), '12.345');
+  assert.deepEqual([0, 65.9, 3_725].map(clock), ['0:00', '1:05', '1:02:05']);
+});
+
+const words = Object.fromEntries(await Promise.all(Object.keys(LANGUAGES).map(async (language) => [language, (await import(`../../src/page/words/${language}.js`)).WORDS])));
+
+test('every language has every text, with the same values', () => {
+  const placeholders = (entry) => [...new Set(Object.values(typeof entry === 'string' ? { entry } : entry).flatMap((text) => [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name)))].sort();
+  for (const [language, texts] of Object.entries(words)) {
+    assert.deepEqual(Object.keys(texts).sort(), Object.keys(words.en).sort(), language);
+    for (const [name, entry] of Object.entries(texts)) {
+      assert.deepEqual(placeholders(entry), placeholders(words.en[name]), `${language}: ${name}`);
+      if (typeof entry === 'object') assert.deepEqual(Object.keys(entry), ['one', 'other'], `${language}: ${name}`);
+    }
+  }
+});
+
+test('texts choose the plural, and unknown ones are a mistake', () => {
+  const t = translate(words.en, 'en');
+  assert.equal(t('viewers', { count: 1 }), '1 viewer');
+  assert.equal(t('viewers', { count: 1_200 }), '1,200 viewers');
+  assert.equal(t('filter_is', { name: 'Device', values: '<b>{name}' }), 'Device is <b>{name}');
+  assert.throws(() => t('nothing'), /nothing/);
+});
+
+// A browser's `EventSource`, of which the test says what it receives.
+class Source extends EventTarget {
+  static all = [];
+  static CLOSED = 2;
+  readyState = 1;
+
+  constructor(url) {
+    super();
+    this.url = String(url);
+    Source.all.push(this);
+  }
+
+  close() {
+    this.readyState = Source.CLOSED;
+  }
+
+  receive(type, data) {
+    this.dispatchEvent(Object.assign(new Event(type), { data: JSON.stringify(data) }));
+  }
+}
+
+async function followed(ask = async () => ({ watching: 7 })) {
+  globalThis.EventSource = Source;
+  globalThis.document = { hidden: false, addEventListener: () => {}, removeEventListener: () => {} };
+  Source.all = [];
+  const { follow } = await import('../../src/page/watching.js');
+  const shown = [];
+  let filters = [];
+  const api = { ask, address: (path, parameters) => `${path}?${JSON.stringify(parameters)}` };
+  const viewers = follow(api, () => ({ filters }), ({ watching }) => shown.push(watching));
+  viewers.restart();
+  return { viewers, shown, choose: (next) => (filters = next) };
+}
+
+test('viewers are followed by a stream, which goes on where it broke off', async () => {
+  const { viewers, shown } = await followed();
+  const [stream] = Source.all;
+  assert.equal(stream.url, 'live?{"filters":[]}');
+  stream.receive('message', { watching: 2 });
+  stream.receive('message', { watching: 3 });
+  // The connection breaks, and the browser connects again; nothing has changed meanwhile.
+  stream.readyState = 0;
+  stream.dispatchEvent(new Event('error'));
+  stream.dispatchEvent(new Event('open'));
+  stream.receive('problem', { error: 'the store cannot be reached' });
+  stream.receive('message', { watching: 4 });
+  assert.deepEqual(shown, [null, 2, 3, null, 3, null, 4]);
+  viewers.stop();
+});
+
+test('a report about another choice is not shown', async () => {
+  const { viewers, shown, choose } = await followed();
+  choose([['is', 'device', ['mobile']]]);
+  viewers.restart();
+  const [before, now] = Source.all;
+  assert.match(now.url, /mobile/);
+  assert.equal(before.readyState, Source.CLOSED);
+  before.receive('message', { watching: 9 });
+  now.receive('message', { watching: 1 });
+  assert.deepEqual(shown, [null, null, 1]);
+  viewers.stop();
+});
+
+test('where there is no stream, viewers are asked for', async () => {
+  const asked = [];
+  const { viewers, shown } = await followed(async (path, body) => {
+    asked.push([path, body]);
+    return { watching: 7 };
+  });
+  const [stream] = Source.all;
+  stream.readyState = Source.CLOSED;
+  stream.dispatchEvent(new Event('error'));
+  await new Promise(setImmediate);
+  assert.deepEqual(asked, [['watching', { filters: [] }]]);
+  assert.deepEqual(shown, [null, 7]);
+  // The next choice is not tried as a stream again.
+  viewers.restart();
+  await new Promise(setImmediate);
+  assert.equal(Source.all.length, 1);
+  assert.deepEqual(shown, [null, 7, null, 7]);
+  viewers.stop();
+});
