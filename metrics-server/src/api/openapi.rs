@@ -57,6 +57,7 @@ mod tests {
     fn number(route: Route<'_>) -> usize {
         match route {
             Route::Page => 0,
+            Route::Demo => 28,
             Route::Live => 1,
             Route::Ready => 2,
             Route::Stats => 3,
@@ -88,7 +89,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 28;
+    const ROUTES: usize = 29;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {
