@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { createServer, request } from 'node:http';
 import { eventually } from './harness/eventually.mjs';
 import { near } from './harness/expect.mjs';
 import { Player, length } from './harness/player.mjs';
@@ -217,7 +218,34 @@ suite.test('sessions are counted first, and what was counted is erased', async (
   assert.deepEqual(await accessibility(page), []);
 });
 
-suite.test('a prefix, a name and a frame of another application', async (scene) => {
+suite.test('under the path of a proxy, the page finds its server', async (scene) => {
+  const server = await scene.server();
+  const { port } = new URL(server.url);
+  const proxy = createServer((asked, answer) => {
+    const headers = { ...asked.headers, 'x-forwarded-host': asked.headers.host };
+    const passed = request({ port, host: '127.0.0.1', method: asked.method, path: asked.url.replace(/^\/analytics/, ''), headers }, (it) => {
+      answer.writeHead(it.statusCode, it.headers);
+      it.pipe(answer);
+    });
+    passed.on('error', () => answer.destroy());
+    asked.pipe(passed);
+  });
+  await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  const place = `http://127.0.0.1:${proxy.address().port}/analytics/`;
+  try {
+    const page = await scene.page();
+    await page.goto(place);
+    await eventually(async () => assert.match(await page.locator('.welcome code').innerText(), new RegExp(`src="${place}metrics.js"`)));
+    await page.goto(`${place}#/settings`);
+    await page.locator('.install select').nth(1).selectOption('batch');
+    assert.ok((await page.locator('.install code').innerText()).includes(`${place}v1/events?key=`));
+  } finally {
+    proxy.closeAllConnections();
+    proxy.close();
+  }
+});
+
+suite.test('a name, and a frame of another application', async (scene) => {
   const site = new URL(scene.site.origin);
   const server = await scene.server({ METRICS_PAGE_NAME: 'Acme & <Co>', METRICS_PAGE_FRAMES: site.origin });
   const page = await scene.page();

@@ -73,26 +73,6 @@ async fn paths_outside_the_prefix_are_not_of_the_service() {
 }
 
 #[tokio::test]
-async fn the_page_shows_addresses_under_its_prefix() {
-    for settings in
-        [Settings::default().prefix(PREFIX), Settings::default().stripped_prefix(PREFIX)]
-    {
-        let stripped = settings.prefix == Settings::default().stripped_prefix(PREFIX).prefix;
-        let server = TestServer::with(settings).await;
-        let paths: &[&str] = if stripped { &["/"] } else { &["/analytics", "/analytics/"] };
-        for path in paths {
-            let page = server.http("GET", path).send().await;
-            let page = String::from_utf8(page.body).unwrap();
-            let place = format!("{}{PREFIX}", server.address);
-            for shown in ["http://{}/metrics.js", "http://{}/v1/events", "http://{}/api/v1/plays"] {
-                let shown = shown.replace("{}", &place);
-                assert!(page.contains(&shown), "{shown}\n{page}");
-            }
-        }
-    }
-}
-
-#[tokio::test]
 async fn the_description_names_the_path_of_the_api() {
     let described = async |settings, path: &str| {
         let server = TestServer::with(settings).await;
