@@ -41,7 +41,7 @@ suite.test('the elements show the reports of a server of another origin, in thei
     <metrics-retention identifier="intro"></metrics-retention>
     <metrics-heat-strip identifier="intro" lang="nl"></metrics-heat-strip>
     <metrics-plays identifier="intro" lang="de" timezone="UTC" compare="previous_period"></metrics-plays>`);
-  await eventually(async () => assert.match(await sentence(page, 'metrics-retention'), /^Retention of 6 sessions over 0:20: 100% /));
+  await eventually(async () => assert.match(await sentence(page, 'metrics-retention'), /^Retention over 0:20 \(sessions: 6\): 100% /));
   await eventually(async () => assert.equal(await sentence(page, 'metrics-heat-strip'), 'Meest bekeken bij 0:00, minst bij 0:10'));
   await eventually(async () => assert.match(await sentence(page, 'metrics-plays'), /: insgesamt 6, höchstens 6 /));
   const origins = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name).origin));
