@@ -138,6 +138,11 @@ suite.test('a curve is compared with a device and with another video', async (sc
   await page.locator('.vs select').selectOption('video=dusk');
   await eventually(async () => assert.match(await legend(), /dusk/));
   assert.equal(await page.evaluate(() => window.against), 'video=dusk');
+  // The address brings the choice back: nothing is requested or hidden because of it.
+  let requests = 0;
+  page.on('request', () => requests++);
+  await page.evaluate(() => window.shown.update({ against: 'video=dusk', ...window.state }));
+  assert.deepEqual([requests, /dusk/.test(await legend())], [0, true]);
   assert.equal(await page.locator('.vs-note').isVisible(), true, 'by percent: they differ in length');
   await page.locator('.vs select').selectOption('');
   await eventually(async () => assert.doesNotMatch(await legend(), /dusk/));
