@@ -144,6 +144,7 @@ macro_rules! store_conformance {
             a_session_that_moves_is_watched_once,
             watching_is_counted_within_a_selection,
             sessions_of_a_dead_instance_can_go_on,
+            viewers_are_read_with_their_videos_and_positions,
             an_empty_store_exports_nothing,
             every_session_is_on_one_page,
             a_record_has_the_written_values,

@@ -3,10 +3,13 @@
 use chrono::TimeDelta;
 use serde_json::json;
 
-use super::draft::{Draft, described, fill, key, load, object, start};
+use super::draft::{Draft, START_MS, described, fill, key, later, load, object, start};
 use super::older;
+use crate::event::PlayerEvent;
 use crate::key::ApiKey;
-use crate::query::Selection;
+use crate::query::{Selection, Timeframe};
+use crate::report::{LiveQuery, LiveReader, LiveState, Reports};
+use crate::session::{Moment, Reach, Session};
 use crate::store::{INSTANCE_SILENCE_MAX, Instance, Store};
 use crate::video::Video;
 
@@ -128,4 +131,67 @@ pub async fn sessions_of_a_dead_instance_can_go_on(store: &dyn Store) {
         older::watching(store, &Selection::default(), month_later).await.expect("counted"),
         1
     );
+}
+
+/// A session that plays a minute of video from this second on.
+fn playing(key: &ApiKey, name: &str, video: Video, second: u32) -> Draft {
+    let play = PlayerEvent::play(second.into()).with_duration(60.0).check(0).expect("valid");
+    let session = Session::begin(&play, Moment::received(START_MS)).expect("a play");
+    let stored = session.snapshot(Reach::LastEvent);
+    Draft { stored, ..Draft::new(key, name, video) }.open_at(HERE)
+}
+
+/// The names, viewers and positions of the videos in a state.
+fn videos(state: &LiveState) -> Vec<(&str, u64, Vec<u32>)> {
+    let videos = state.videos.iter();
+    videos.map(|video| (&*video.name, video.watching, video.positions.clone())).collect()
+}
+
+/// Viewers count at their positions now, by the name of their video, over any number of videos.
+pub async fn viewers_are_read_with_their_videos_and_positions(store: &dyn Store) {
+    let (one, other) = (key(store).await, key(store).await);
+    store.heartbeat(HERE, start()).await.expect("noted");
+    let draft = |number: u32| {
+        let name = format!("video {number:03}");
+        playing(&one, &name, Video::labelled(&name), number % 2 * 30)
+    };
+    fill(store, &(0..100).map(draft).collect::<Vec<_>>()).await;
+    let query = |selection: Selection| {
+        let query = LiveQuery::from(selection).during(Timeframe::ALL).with_minimum_view_ms(0);
+        query.with_videos_max(2).with_parts(2)
+    };
+    let mut reader = LiveReader::new(query(Selection::default()));
+    let state = reader.read(Reports::new(store, later(10_000))).await.expect("read");
+    assert_eq!((state.watching, state.rows, state.plays), (100, 100, 100));
+    let first = [("video 000", 1, vec![1, 0]), ("video 001", 1, vec![0, 1])];
+    assert_eq!(videos(&state), first);
+
+    let metadata = object(&json!({"title": "Knots"}));
+    let again = Video::new(Some("video 007".to_owned()), Some(metadata)).expect("a video");
+    let others = [
+        playing(&one, "again", again, 0),
+        playing(&other, "other", Video::labelled("other"), 0),
+        playing(&one, "paused", Video::labelled("paused"), 0),
+    ];
+    fill(store, &others).await;
+    fill(store, &[Draft { watched_at: None, ..others[2].clone() }.expecting(1)]).await;
+    let state = reader.read(Reports::new(store, later(10_000))).await.expect("read");
+    assert_eq!((state.watching, state.rows, state.plays), (102, 101, 103));
+    assert_eq!(videos(&state), [("video 007", 2, vec![1, 1]), ("other", 1, vec![1, 0])]);
+    assert_eq!(state.videos[0].title.as_deref(), Some("Knots"));
+    assert_eq!((state.videos[0].duration_ms, state.videos[0].end_ms), (Some(60_000), 60_000));
+    // Later, the instance must have died.
+    let state = reader.read(Reports::new(store, later(60_000))).await.expect("read");
+    assert_eq!((state.watching, state.rows, state.plays), (0, 0, 103));
+
+    for (selection, expected) in [
+        (Selection::identifier("video 007"), (2, 2)),
+        (Selection::identifier("nothing"), (0, 0)),
+        (Selection::key(other), (1, 1)),
+        (Selection::default().with_video(object(&json!({"title": "Knots"}))), (1, 1)),
+    ] {
+        let mut reader = LiveReader::new(query(selection));
+        let state = reader.read(Reports::new(store, later(1_000))).await.expect("read");
+        assert_eq!((state.watching, state.plays), expected);
+    }
 }

@@ -193,8 +193,8 @@ async fn an_erased_session_leaves() {
     sure["dry_run"] = json!(false);
     sure["expect"] = erase(&body).await["sessions"].clone();
     erase(&sure).await;
-    let state = stream.wait_for(|state| state["plays"] == 0).await;
-    assert_eq!(videos(&state), [("other", 1)]);
+    // On a busy machine, an erasure delays the sign of life of the server for a moment.
+    stream.wait_for(|state| state["plays"] == 0 && videos(state) == [("other", 1)]).await;
 }
 
 #[tokio::test]
