@@ -15,6 +15,8 @@ pub(crate) enum Route<'a> {
     Page,
     /// A script, style or video of the page.
     PageFile(&'a str),
+    SignIn,
+    SignOut,
     Live,
     Ready,
     Stats,
@@ -62,6 +64,8 @@ impl<'a> Route<'a> {
             ["page", name] => Self::PageFile(name),
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
+            ["sign-in"] => Self::SignIn,
+            ["sign-out"] => Self::SignOut,
             ["metrics"] => Self::Stats,
             [name] => Self::Script(script::Address::of(name)?),
             ["api", "v1", "openapi.json"] => Self::OpenApi,
@@ -99,6 +103,8 @@ impl<'a> Route<'a> {
             | Self::Me
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
+            Self::SignIn => "GET, HEAD, POST",
+            Self::SignOut => "POST",
             Self::Erase | Self::Tokens => "POST",
             Self::Token(_) => "DELETE",
             Self::Events => "POST, OPTIONS",
@@ -114,7 +120,7 @@ impl<'a> Route<'a> {
     /// The group that the route belongs to.
     pub(crate) fn among(self) -> Routes {
         match self {
-            Self::Page | Self::PageFile(_) => Routes::PAGE,
+            Self::Page | Self::PageFile(_) | Self::SignIn | Self::SignOut => Routes::PAGE,
             Self::Live | Self::Ready => Routes::HEALTH,
             Self::Stats => Routes::STATS,
             Self::Socket | Self::LongPoll => Routes::SOCKET,
@@ -145,6 +151,8 @@ impl<'a> Route<'a> {
             | Self::LongPoll
             // Who sees the page is decided before; its files are the same for everybody, and hold no data.
             | Self::PageFile(_)
+            | Self::SignIn
+            | Self::SignOut
             | Self::Events => None,
             Self::Page | Self::Me => Some(Purpose::Page),
             Self::Stats => Some(Purpose::Stats),
@@ -184,7 +192,7 @@ impl Routes {
     pub const REPORTS: Self = Self(1 << 2);
     /// API keys: `/api/v1/keys`.
     pub const KEYS: Self = Self(1 << 3);
-    /// The page, and its files: `/` and `/page/...`.
+    /// The page, its files, and its sessions: `/`, `/page/...`, `/sign-in` and `/sign-out`.
     pub const PAGE: Self = Self(1 << 4);
     /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
     pub const HEALTH: Self = Self(1 << 5);
@@ -267,6 +275,8 @@ mod tests {
         let paths = [
             ("/", "page"),
             ("/page/page.js", "page"),
+            ("/sign-in", "page"),
+            ("/sign-out", "page"),
             ("/health/live", "health"),
             ("/health/ready", "health"),
             ("/metrics", "figures"),

@@ -5,6 +5,7 @@ mod caller;
 mod connect;
 mod dispatch;
 mod reports;
+mod sign_in;
 
 use std::fmt;
 use std::sync::Arc;

@@ -76,7 +76,7 @@ impl Confinement {
         let members = [
             ("key", keys),
             ("identifier", identifiers.as_ref().map(|all| json!(all))),
-            ("query", (!query.is_empty()).then(|| Value::Object(query))),
+            ("query", (!query.is_empty()).then_some(Value::Object(query))),
             ("filters", (!filter.is_empty()).then(|| filter.to_json())),
             ("metrics", metrics.as_ref().map(|names| json!(names))),
         ];

@@ -75,6 +75,8 @@ mod tests {
             Route::Me => 27,
             Route::Tokens => 28,
             Route::Token(_) => 29,
+            Route::SignIn => 30,
+            Route::SignOut => 31,
             Route::Report(Report::Plays) => 9,
             Route::Report(Report::Engagement) => 10,
             Route::Report(Report::Sources) => 11,
@@ -93,7 +95,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 30;
+    const ROUTES: usize = 32;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

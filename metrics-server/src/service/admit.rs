@@ -28,6 +28,17 @@ pub(super) enum Admission {
     Refused(Response<Body>),
 }
 
+impl Admission {
+    fn of(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Granted(Grant::all()),
+            Decision::AllowKeys(keys) => Self::Granted(Grant::keys(keys)),
+            Decision::AllowGrant(grant) => Self::Granted(grant),
+            Decision::Refuse(response) => Self::Refused(response),
+        }
+    }
+}
+
 /// The token of a request: in `Authorization: Bearer`, or in its query string.
 ///
 /// A bearer that is no JSON Web Token is one of the embedding application.
@@ -76,13 +87,11 @@ impl Service {
             }
         };
         let request = Request::from_parts(head, body);
-        Ok(match granted(decision) {
-            Ok(grant) => {
-                grant.check(purpose, route.is_live())?;
-                (request, Admission::Granted(grant))
-            }
-            Err(response) => (request, Admission::Refused(response)),
-        })
+        let admission = Admission::of(decision);
+        if let Admission::Granted(grant) = &admission {
+            grant.check(purpose, route.is_live())?;
+        }
+        Ok((request, admission))
     }
 
     /// Calls the access hook; without one, everybody may do everything.
@@ -184,9 +193,9 @@ impl Service {
         for purpose in Purpose::ALL {
             let grant = match of_page.rights() {
                 Rights::Token(_) => of_page.clone(),
-                Rights::Role(_) => match granted(self.decide(&head, purpose).await?) {
-                    Ok(grant) => grant,
-                    Err(_) => continue,
+                Rights::Role(_) => match Admission::of(self.decide(&head, purpose).await?) {
+                    Admission::Granted(grant) => grant,
+                    Admission::Refused(_) => continue,
                 },
             };
             permitted.extend(grant.permits(purpose).then_some(purpose.as_str()));
@@ -195,15 +204,5 @@ impl Service {
             }
         }
         Ok(permitted)
-    }
-}
-
-/// The grant of a decision, or the response that refuses the request.
-fn granted(decision: Decision) -> Result<Grant, Response<Body>> {
-    match decision {
-        Decision::Allow => Ok(Grant::all()),
-        Decision::AllowKeys(keys) => Ok(Grant::keys(keys)),
-        Decision::AllowGrant(grant) => Ok(grant),
-        Decision::Refuse(response) => Err(response),
     }
 }
