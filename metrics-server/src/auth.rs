@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use http::request::Parts;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::access::{Access, Decision, Purpose};
@@ -28,6 +29,12 @@ impl Credentials {
         sound.then(|| Self { expected: format!("{user}:{password}").into_bytes() })
     }
 
+    /// A text that changes with the password, if this is the user.
+    pub(crate) fn proof(&self, user: &str) -> Option<String> {
+        let is_it = self.expected.strip_prefix(user.as_bytes())?.starts_with(b":");
+        is_it.then(|| BASE64_STANDARD.encode(Sha256::digest(&self.expected)))
+    }
+
     /// Checks the credentials of a request.
     fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Error> {
         // Browsers send the first request without credentials: it is no guess.
@@ -43,7 +50,7 @@ impl Credentials {
     }
 
     /// Compares in a time that depends on the length of `given` only.
-    fn equal(&self, given: &[u8]) -> bool {
+    pub(crate) fn equal(&self, given: &[u8]) -> bool {
         // Repeats the expected bytes to the length of `given`, so that the time does not reveal the expected length.
         let repeated: Vec<u8> = self.expected.iter().copied().cycle().take(given.len()).collect();
         let same = given.ct_eq(&repeated);
@@ -65,7 +72,7 @@ impl Access for Credentials {
 }
 
 /// Decodes user and password from a header with Basic credentials.
-fn decode(given: &HeaderValue) -> Option<Vec<u8>> {
+pub(crate) fn decode(given: &HeaderValue) -> Option<Vec<u8>> {
     let (scheme, encoded) = given.to_str().ok()?.split_once(' ')?;
     let basic = scheme.eq_ignore_ascii_case("basic");
     basic.then(|| BASE64_STANDARD.decode(encoded.trim()).ok()).flatten()

@@ -60,6 +60,9 @@ pub(crate) enum Error {
     /// User and password are missing or wrong.
     #[error("authentication required: send user and password")]
     Unauthorized,
+    /// A page without a session. A browser must not ask for a password: the page has a form.
+    #[error("authentication required: sign in at /sign-in")]
+    SignIn,
     /// The access hook of the embedding application does not know the caller; the scheme to authenticate by.
     #[error("authentication required: send the credentials of this application")]
     Unauthenticated(Option<HeaderValue>),
@@ -218,7 +221,7 @@ impl Error {
             Self::AnswerTooLarge(_) => Code::AnswerTooLarge,
             Self::Ambiguous | Self::UpgradeBody => Code::AmbiguousLength,
             Self::TooLarge { .. } => Code::PayloadTooLarge,
-            Self::Unauthorized | Self::Unauthenticated(_) => Code::Unauthorized,
+            Self::Unauthorized | Self::SignIn | Self::Unauthenticated(_) => Code::Unauthorized,
             Self::Forbidden | Self::NotGranted(_) => Code::Forbidden,
             Self::InvalidToken(_) => Code::InvalidToken,
             Self::ForeignPage { .. } => Code::CrossOrigin,
@@ -306,6 +309,7 @@ impl Error {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Self::Unauthorized
+            | Self::SignIn
             | Self::Unauthenticated(_)
             | Self::InvalidToken(_)
             | Self::NoKey
@@ -341,6 +345,7 @@ impl Error {
             // It would be too large again.
             Self::UsedUp(UsedUp::ByOne) => return None,
             Self::Unauthorized => (WWW_AUTHENTICATE, "Basic realm=\"metrics\""),
+            Self::SignIn => (WWW_AUTHENTICATE, "Session realm=\"metrics\""),
             Self::Unauthenticated(scheme) => return Some((WWW_AUTHENTICATE, scheme.clone()?)),
             // RFC 6750, section 3.1.
             Self::InvalidToken(_) => (WWW_AUTHENTICATE, "Bearer error=\"invalid_token\""),

@@ -22,7 +22,7 @@ use crate::settings::Settings;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Checks a request for a restricted resource, before the caller is authenticated.
 ///
@@ -61,6 +61,15 @@ pub(crate) fn check(
         return Err(Error::NotJson);
     }
     Ok(())
+}
+
+/// Checks that no page of another site sends a form of the server.
+///
+/// # Errors
+///
+/// [`Error::ForeignPage`] if one does.
+pub(crate) fn check_own(headers: &HeaderMap) -> Result<(), Error> {
+    if is_foreign(headers) { Err(Error::ForeignPage { is_report: false }) } else { Ok(()) }
 }
 
 fn changes(purpose: Purpose) -> bool {

@@ -117,6 +117,7 @@ mod socket;
 mod table;
 mod token;
 mod tower;
+mod users;
 mod wire;
 mod write_timeout;
 
@@ -138,6 +139,7 @@ pub use serve::{listen, serve};
 pub use service::Service;
 pub use settings::Settings;
 pub use token::Tokens;
+pub use users::{InvalidUsers, UserHeaders, Users, hash_password};
 
 /// Embedding applications share these types between threads: a change that prevents that does not compile.
 const _: () = {

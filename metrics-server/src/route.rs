@@ -17,6 +17,8 @@ pub(crate) enum Route<'a> {
     Demo,
     /// A script, style or video of the page.
     PageFile(&'a str),
+    SignIn,
+    SignOut,
     Live,
     Ready,
     Stats,
@@ -68,6 +70,8 @@ impl<'a> Route<'a> {
             ["demo"] => Self::Demo,
             ["health", "live"] => Self::Live,
             ["health", "ready"] => Self::Ready,
+            ["sign-in"] => Self::SignIn,
+            ["sign-out"] => Self::SignOut,
             ["metrics"] => Self::Stats,
             [name] => Self::Script(script::Address::of(name)?),
             ["api", "v1", "openapi.json"] => Self::OpenApi,
@@ -108,6 +112,8 @@ impl<'a> Route<'a> {
             | Self::OpenApi => "GET, HEAD",
             Self::Socket => "GET",
             Self::Report(Report::Live) => "GET, HEAD, OPTIONS",
+            Self::SignIn => "GET, HEAD, POST",
+            Self::SignOut => "POST",
             Self::Erase | Self::Tokens => "POST",
             Self::Token(_) => "DELETE",
             Self::Events => "POST, OPTIONS",
@@ -123,7 +129,9 @@ impl<'a> Route<'a> {
     /// The group that the route belongs to.
     pub(crate) fn among(self) -> Routes {
         match self {
-            Self::Page | Self::Demo | Self::PageFile(_) => Routes::PAGE,
+            Self::Page | Self::Demo | Self::PageFile(_) | Self::SignIn | Self::SignOut => {
+                Routes::PAGE
+            }
             Self::Live | Self::Ready => Routes::HEALTH,
             Self::Stats => Routes::STATS,
             Self::Socket | Self::LongPoll => Routes::SOCKET,
@@ -154,6 +162,8 @@ impl<'a> Route<'a> {
             | Self::LongPoll
             // Who sees the page is decided before; its files are the same for everybody, and hold no data.
             | Self::PageFile(_)
+            | Self::SignIn
+            | Self::SignOut
             | Self::Events => None,
             Self::Page | Self::Demo | Self::Me => Some(Purpose::Page),
             Self::Stats => Some(Purpose::Stats),
@@ -193,7 +203,7 @@ impl Routes {
     pub const REPORTS: Self = Self(1 << 2);
     /// API keys: `/api/v1/keys`.
     pub const KEYS: Self = Self(1 << 3);
-    /// The page, its examples, and its files: `/`, `/demo` and `/page/...`.
+    /// The page, its examples, files and sessions: `/`, `/demo`, `/page/...`, `/sign-in` and `/sign-out`.
     pub const PAGE: Self = Self(1 << 4);
     /// Whether the process runs, and can record: `/health/live` and `/health/ready`.
     pub const HEALTH: Self = Self(1 << 5);
@@ -277,6 +287,8 @@ mod tests {
             ("/", "page"),
             ("/demo", "page"),
             ("/page/words/en.js", "page"),
+            ("/sign-in", "page"),
+            ("/sign-out", "page"),
             ("/health/live", "health"),
             ("/health/ready", "health"),
             ("/metrics", "figures"),

@@ -6,6 +6,7 @@ mod connect;
 mod dispatch;
 mod live;
 mod reports;
+mod sign_in;
 
 use std::fmt;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ use crate::page::PageLook;
 use crate::prefix::Prefix;
 use crate::route::Routes;
 use crate::token::Tokens;
+use crate::users::Users;
 
 /// The settings of a [`Service`](crate::Service). More may be added, so a value is made from the default:
 ///
@@ -32,6 +33,8 @@ pub struct Settings {
     pub default_key: Option<ApiKey>,
     /// Decides who may read reports and change keys: by default, everybody.
     pub access: Option<Arc<dyn Access>>,
+    /// Users with a form to sign in: by default, none. Set them by [`users`](Self::users).
+    pub(crate) users: Option<Users>,
     /// Accepts access tokens: by default, none.
     pub tokens: Option<Tokens>,
     /// Whether viewers who send `Sec-GPC: 1` or `DNT: 1` are refused.
@@ -80,6 +83,12 @@ impl Settings {
     #[must_use]
     pub fn access(self, access: impl Access) -> Self {
         Self { access: Some(Arc::new(access)), ..self }
+    }
+
+    /// Lets users sign in, at `/sign-in` or by Basic authentication. They are the [`access`](Self::access) as well.
+    #[must_use]
+    pub fn users(self, users: Users) -> Self {
+        Self { users: Some(users.clone()), ..self.access(users) }
     }
 
     /// Accepts access tokens that are signed with this secret, in `Authorization: Bearer` and `?token=`. They are checked

@@ -158,7 +158,6 @@ pub(crate) fn encode(secret: &[u8], header: &Value, payload: &str) -> String {
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
 }
 
-#[cfg(test)]
 /// Returns the payload of a token that is signed with `secret`, without regard to its content.
 pub(crate) fn opened(token: &str, secret: &[u8]) -> Result<Map<String, Value>, InvalidToken> {
     decode(token, |_| Ok(secret.to_vec()))

@@ -107,6 +107,7 @@ pub struct Grant {
     rights: Rights,
     name: Option<Arc<str>>,
     expires_at: Option<i64>,
+    is_session: bool,
 }
 
 impl Grant {
@@ -124,7 +125,7 @@ impl Grant {
     }
 
     pub(crate) fn new(within: Confinement, rights: Rights) -> Self {
-        Self { within: Arc::new(within), rights, name: None, expires_at: None }
+        Self { within: Arc::new(within), rights, name: None, expires_at: None, is_session: false }
     }
 
     /// Grants only the sessions that are in this selection as well.
@@ -156,6 +157,16 @@ impl Grant {
     /// Sets the Unix time in seconds at which the grant ends.
     pub(crate) fn until(self, expires_at: i64) -> Self {
         Self { expires_at: Some(expires_at), ..self }
+    }
+
+    /// Marks the grant as one of a session of the page.
+    pub(crate) fn in_session(self) -> Self {
+        Self { is_session: true, ..self }
+    }
+
+    /// Whether the caller has a session, which it can end.
+    pub(crate) fn is_session(&self) -> bool {
+        self.is_session
     }
 
     /// What the caller is allowed to do by.

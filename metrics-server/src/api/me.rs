@@ -21,6 +21,7 @@ struct Me<'a> {
     keys: Option<Vec<Key>>,
     within: Map<String, Value>,
     expires_at: Option<String>,
+    sign_out: bool,
 }
 
 #[derive(Serialize)]
@@ -62,6 +63,7 @@ pub(crate) async fn me(
         keys,
         within,
         expires_at: granted.expires_at().map(time),
+        sign_out: granted.is_session(),
     };
     Ok(response::json(StatusCode::OK, &me))
 }

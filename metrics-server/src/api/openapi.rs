@@ -60,7 +60,7 @@ mod tests {
     fn number(route: Route<'_>) -> usize {
         match route {
             Route::Page => 0,
-            Route::Demo => 31,
+            Route::Demo => 32,
             Route::Live => 1,
             Route::Ready => 2,
             Route::Stats => 3,
@@ -76,6 +76,8 @@ mod tests {
             Route::Me => 27,
             Route::Tokens => 28,
             Route::Token(_) => 29,
+            Route::SignIn => 30,
+            Route::SignOut => 31,
             Route::Report(Report::Plays) => 9,
             Route::Report(Report::Engagement) => 10,
             Route::Report(Report::Sources) => 11,
@@ -86,7 +88,7 @@ mod tests {
             Route::Report(Report::Videos) => 23,
             Route::Export(Table::Videos) => 24,
             Route::Report(Report::Fields) => 25,
-            Route::Report(Report::Live) => 30,
+            Route::Report(Report::Live) => 33,
             Route::Export(Table::Plays) => 13,
             Route::Export(Table::Engagement) => 14,
             Route::Export(Table::Sources) => 15,
@@ -95,7 +97,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 32;
+    const ROUTES: usize = 34;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {

@@ -9,6 +9,7 @@ mod import;
 mod keys;
 mod progress;
 mod token;
+mod user;
 
 use std::error::Error;
 
@@ -25,6 +26,7 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
     match command {
         Command::Migrate => open(config, here).await.map(drop),
         Command::Token(command) => token::print(command, config.settings.tokens.as_ref()),
+        Command::HashPassword => user::print_hash(),
         Command::Health => health::check_health(config.listen).await,
         Command::Copy { from, to } => {
             let (from, to) = (open_there(config, from).await?, open(config, to).await?);

@@ -37,6 +37,7 @@ use crate::page::PageLook;
 use crate::route::Routes;
 use crate::settings::Settings;
 use crate::token::Tokens;
+use crate::users::{UserHeaders, Users};
 
 /// The default number of connections that may be open at once, unless the memory is less. At some 30 KiB each, they
 /// need 3 GB.
@@ -227,13 +228,21 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
     if forwarded_hops.is_some() && forwarded_header.is_none() {
         source.refuse(&table::FORWARDED_HOPS.about)?;
     }
-    let credentials = Authentication::read(source)?.at(listen)?;
+    let tokens = tokens_of(source)?;
+    let users = users_of(source, tokens.as_ref())?;
+    let authentication = Authentication::read(source)?;
+    if users.is_some() && matches!(authentication, Authentication::Off) {
+        let line = "METRICS_AUTH_ENABLED is false, but METRICS_USERS or METRICS_USER_HEADER is set: unset one of them";
+        return Err(ConfigError::Refused(line.to_owned()));
+    }
+    // A server with users is not open to everybody.
+    let credentials = authentication.at(listen.filter(|_| users.is_none()))?;
     let routes =
         if source.get(&table::PAGE)? { Routes::ALL } else { Routes::ALL.without(Routes::PAGE) };
-    Ok(Settings {
-        tokens: tokens_of(source)?,
+    let settings = Settings {
+        tokens,
         default_key: source.get(&table::DEFAULT_KEY)?,
-        access: credentials.map(|it| Arc::new(it) as Arc<dyn Access>),
+        access: credentials.clone().map(|it| Arc::new(it) as Arc<dyn Access>),
         refuse_opted_out: source.get(&table::OPT_OUT)?,
         cors: source.get(&table::CORS_ORIGINS)?,
         hosts: source.get(&table::HOSTS)?,
@@ -244,7 +253,48 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
         routes,
         page: look_of(source)?,
         ..Settings::default()
+    };
+    Ok(match users {
+        None => settings,
+        Some(users) => settings.users(credentials.into_iter().fold(users, Users::operator)),
     })
+}
+
+/// Reads the users of a file, and those that a proxy names.
+fn users_of(source: &Source<'_>, tokens: Option<&Tokens>) -> Result<Option<Users>, ConfigError> {
+    let refused = |line: &str| Err(ConfigError::Refused(line.to_owned()));
+    let of_file = source.get(&table::USERS)?;
+    let header = source.get(&table::USER_HEADER)?;
+    let proxies = source.get(&table::TRUSTED_PROXIES)?;
+    let groups = source.get(&table::GROUPS_HEADER)?;
+    let roles = source.get(&table::GROUP_ROLES)?;
+    let headers = match (header, proxies) {
+        (Some(header), Some(proxies)) => {
+            let headers = UserHeaders::new(header, proxies);
+            match groups {
+                Some(groups) => Some(headers.groups(groups, roles)),
+                None if roles.is_empty() => Some(headers),
+                None if roles.iter().all(|(group, _)| group == "*") => {
+                    // Everybody needs no header of groups.
+                    Some(headers.everybody(roles))
+                }
+                None => return refused("METRICS_GROUP_ROLES needs METRICS_GROUPS_HEADER: set it"),
+            }
+        }
+        (None, None) if groups.is_none() && roles.is_empty() => None,
+        _ => {
+            return refused(
+                "METRICS_USER_HEADER and METRICS_TRUSTED_PROXIES must both be set, or neither: a header of any other \
+                 client names nobody",
+            );
+        }
+    };
+    let users = match (of_file, &headers) {
+        (None, None) => return Ok(None),
+        (of_file, _) => of_file.unwrap_or_else(Users::none),
+    };
+    let users = headers.into_iter().fold(users, Users::headers);
+    Ok(Some(tokens.into_iter().fold(users, Users::sessions)))
 }
 
 /// Reads the secret of tokens: from a variable, or from a file.

@@ -28,6 +28,17 @@ pub(super) enum Admission {
     Refused(Response<Body>),
 }
 
+impl Admission {
+    fn of(decision: Decision) -> Self {
+        match decision {
+            Decision::Allow => Self::Granted(Grant::all()),
+            Decision::AllowKeys(keys) => Self::Granted(Grant::keys(keys)),
+            Decision::AllowGrant(grant) => Self::Granted(grant),
+            Decision::Refuse(response) => Self::Refused(response),
+        }
+    }
+}
+
 /// The token of a request: in `Authorization: Bearer`, or in its query string.
 ///
 /// A bearer that is no JSON Web Token is one of the embedding application.
@@ -86,7 +97,7 @@ impl Service {
             Some(token) => Decision::AllowGrant(self.grant_of(&token).await?),
             None => self.decide(head, purpose).await?,
         };
-        let admission = Admission::from(decision);
+        let admission = Admission::of(decision);
         if let Admission::Granted(grant) = &admission {
             grant.check(purpose, is_live)?;
         }
@@ -192,7 +203,7 @@ impl Service {
         for purpose in Purpose::ALL {
             let grant = match of_page.rights() {
                 Rights::Token(_) => of_page.clone(),
-                Rights::Role(_) => match self.decide(&head, purpose).await?.into() {
+                Rights::Role(_) => match Admission::of(self.decide(&head, purpose).await?) {
                     Admission::Granted(grant) => grant,
                     Admission::Refused(_) => continue,
                 },
@@ -203,16 +214,5 @@ impl Service {
             }
         }
         Ok(permitted)
-    }
-}
-
-impl From<Decision> for Admission {
-    fn from(decision: Decision) -> Self {
-        match decision {
-            Decision::Allow => Self::Granted(Grant::all()),
-            Decision::AllowKeys(keys) => Self::Granted(Grant::keys(keys)),
-            Decision::AllowGrant(grant) => Self::Granted(grant),
-            Decision::Refuse(response) => Self::Refused(response),
-        }
     }
 }

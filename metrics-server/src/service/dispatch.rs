@@ -39,6 +39,9 @@ impl Service {
         }
         let (mut request, granted) = match self.admit(route, request).await? {
             (request, Admission::Granted(granted)) => (request, granted),
+            (_, Admission::Refused(response)) if route == Route::Page => {
+                return Ok(self.to_sign_in(response));
+            }
             (_, Admission::Refused(response)) => return Ok(response),
         };
         let Inner { metrics, bodies, settings, .. } = &*self.inner;
@@ -50,6 +53,8 @@ impl Service {
             (Route::PageFile(name), method) => {
                 page::file(name, &method, request.headers(), &settings.page)
             }
+            (Route::SignIn, _) => self.sign_in(request).await,
+            (Route::SignOut, _) => self.sign_out(request.headers()),
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),

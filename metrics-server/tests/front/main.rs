@@ -9,3 +9,4 @@ mod page;
 mod readme;
 mod stores;
 mod tokens;
+mod users;

@@ -181,7 +181,7 @@ async fn a_caller_learns_what_it_may_do() {
     assert_eq!(
         me,
         json!({ "user": null, "role": null, "scope": ["live"], "may": ["page", "live"],
-            "keys": [{ "key": "ours", "name": null }], "expires_at": null,
+            "keys": [{ "key": "ours", "name": null }], "expires_at": null, "sign_out": false,
             "within": { "identifier": ["a"], "metrics": ["plays"], "filters": ["and", ["is", "device", ["mobile"]]] } })
     );
 }

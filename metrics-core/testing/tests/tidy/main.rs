@@ -86,6 +86,7 @@ const SERVER: &[&str] = &[
     "export",
     "hosts",
     "networks",
+    "users",
     "minify",
     "page",
     "encoding",

@@ -66,6 +66,8 @@ pub(crate) enum Command {
     },
     /// Print an access token, or the secret of a key.
     Token(TokenCommand),
+    /// Print the hash of a password, which the standard input has.
+    HashPassword,
     /// Request the health of the running server.
     Health,
 }
@@ -113,6 +115,7 @@ impl Command {
             self,
             Self::Keys(_)
                 | Self::Token(_)
+                | Self::HashPassword
                 | Self::Export { .. }
                 | Self::Erase { .. }
                 | Self::Delete { .. }
@@ -129,6 +132,7 @@ impl Command {
             CommandFlags::Health => Self::Health,
             CommandFlags::Keys(flags) => Self::Keys(flags.read()?),
             CommandFlags::Token(flags) => Self::Token(flags.read()?),
+            CommandFlags::User(UserFlags::Hash) => Self::HashPassword,
             CommandFlags::Erase(flags) => flags.read()?,
             CommandFlags::Delete(flags) => Self::Delete { dry_run: flags.dry_run },
             CommandFlags::Export(flags) => flags.report.read(flags.table)?,
@@ -184,6 +188,9 @@ pub(crate) enum CommandFlags {
     Keys(KeysFlags),
     /// Print an access token, or the secret with which the owner of a key signs tokens
     Token(Box<TokenFlags>),
+    /// Make lines of the file of users
+    #[command(subcommand)]
+    User(UserFlags),
     /// Erase sessions, and videos and pages without others; each flag narrows the selection
     Erase(Box<EraseFlags>),
     /// Delete all sessions older than --retention now, by the clock alone
@@ -203,6 +210,12 @@ pub(crate) enum CommandFlags {
     Videos(Box<ReportFlags>),
     /// Check whether the local server is ready to record, for container health checks
     Health,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum UserFlags {
+    /// Print the hash of a password, the first line of the standard input
+    Hash,
 }
 
 /// The confirmation: one of the two flags is required.

@@ -11,11 +11,13 @@ use tracing_subscriber::EnvFilter;
 
 use super::setting::Unreadable;
 use super::{Database, PostgresUrl};
+use crate::access::Role;
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
 use crate::networks::{InvalidNetwork, Networks};
 use crate::page::Logo;
 use crate::token::Tokens;
+use crate::users::{InvalidUsers, Users};
 
 /// A value that its type reads.
 pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, Unreadable> {
@@ -109,6 +111,30 @@ pub(super) fn read_token_secret(file: &str) -> Result<Option<Tokens>, Unreadable
             Tokens::new(secret.trim()).ok_or_else(short)
         })
         .transpose()
+}
+
+/// Reads the file of users.
+pub(super) fn read_users(file: &str) -> Result<Option<Users>, Unreadable> {
+    match file {
+        "" => Ok(None),
+        file => match Users::open(file) {
+            Ok(users) => Ok(Some(users)),
+            Err(InvalidUsers::Unreadable { source, .. }) => {
+                Err(Unreadable::Because(format!("cannot be read: {source}")))
+            }
+            Err(err) => Err(Unreadable::Because(format!("is no file of users: {err}"))),
+        },
+    }
+}
+
+/// Reads the roles of groups.
+pub(super) fn read_group_roles(text: &str) -> Result<Vec<(String, Role)>, Unreadable> {
+    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    let pairs = pairs.map(|pair| {
+        let (group, role) = pair.split_once('=').filter(|(group, _)| !group.trim().is_empty())?;
+        Some((group.trim().to_owned(), Role::of(role.trim())?))
+    });
+    pairs.collect::<Option<_>>().ok_or(Unreadable::NotAccepted)
 }
 
 pub(super) fn read_hosts(text: &str) -> Result<Hosts, Unreadable> {

@@ -12,17 +12,19 @@ use metrics_core::{ApiKey, Bots};
 
 use super::memory::read_memory;
 use super::read::{
-    chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_frames, read_hosts,
-    read_limits, read_log_filter, read_logo, read_retention, read_token_secret, switched, verbatim,
-    within,
+    chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_frames,
+    read_group_roles, read_hosts, read_limits, read_log_filter, read_logo, read_retention,
+    read_token_secret, read_users, switched, verbatim, within,
 };
 use super::setting::{About, Default, SERVER, Setting};
 use super::{Database, LogFormat};
+use crate::access::Role;
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 use crate::networks::Networks;
 use crate::page::Logo;
 use crate::token::Tokens;
+use crate::users::Users;
 
 /// The server and all commands that open a store.
 const WITH_STORE: &[&str] =
@@ -31,7 +33,7 @@ const WITH_STORE: &[&str] =
 /// The server and all commands.
 const ALL: &[&str] = &[
     SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos",
-    "token", "health",
+    "token", "user", "health",
 ];
 
 /// Defines settings, and the table of all of them.
@@ -171,6 +173,39 @@ settings! {
         variable: "METRICS_PASSWORD",
         help: "The password for reports, keys and the page; not a flag, because flags show in the list of processes",
         is_secret: true
+    }
+    USERS: Option<Users> {
+        read: read_users,
+        variable: "METRICS_USERS",
+        accepted: "a file of users",
+        help: "A file of users who may sign in, one per line: NAME ROLE HASH, and a JSON object to narrow what the user \
+               may read. It is read again when it is replaced; `metrics-server user hash` makes a HASH"
+    }
+    USER_HEADER: Option<HeaderName> {
+        read: |text| optional(text, |text| text.parse().ok()),
+        variable: "METRICS_USER_HEADER",
+        accepted: "the name of a header, like remote-user",
+        help: "The header in which a proxy of METRICS_TRUSTED_PROXIES names the user whom it has authenticated, like \
+               remote-user"
+    }
+    TRUSTED_PROXIES: Option<Networks> {
+        read: |text| optional(text, |text| text.replace(',', "\n").parse().ok()),
+        variable: "METRICS_TRUSTED_PROXIES",
+        accepted: "networks like 10.0.0.0/8, separated by commas",
+        help: "The networks of proxies that authenticate users, separated by commas, like 127.0.0.1 or 10.0.0.0/8"
+    }
+    GROUPS_HEADER: Option<HeaderName> {
+        read: |text| optional(text, |text| text.parse().ok()),
+        variable: "METRICS_GROUPS_HEADER",
+        accepted: "the name of a header, like remote-groups",
+        help: "The header in which that proxy names the groups of the user, like remote-groups"
+    }
+    GROUP_ROLES: Vec<(String, Role)> {
+        read: read_group_roles,
+        variable: "METRICS_GROUP_ROLES",
+        accepted: "pairs like admins=owner, separated by commas; the roles are owner, editor and viewer",
+        help: "The roles of groups, separated by commas, like admins=owner,staff=viewer. The first group that the user \
+               is in counts; * is everybody"
     }
     AUTH_ENABLED: Option<bool> {
         read: |text| optional(text, |text| switched(text).ok()),

@@ -229,8 +229,8 @@ fn requests() -> Vec<(&'static str, Value)> {
         members
     };
     let by = |dimensions: Value| {
-        every(json!({ "metrics": ["plays", "view_time", "sessions", "peak_concurrent"],
-            "dimensions": dimensions, "totals": true, "compare": "previous_period" }))
+        json!({ "metrics": ["plays", "view_time", "sessions", "peak_concurrent"], "timeframe": "1 day",
+            "dimensions": dimensions, "totals": true, "compare": "previous_period" })
     };
     let mut requests = vec![
         ("query", every(json!({ "metrics": ["view_time", "plays"] }))),

@@ -77,7 +77,6 @@ async fn a_selection_without_a_video_is_an_empty_list() {
 async fn a_bad_parameter_is_named() {
     let server = watched().await;
     for (name, body) in [
-        ("identifier", json!({})),
         ("identifier", json!({ "identifier": 7 })),
         ("query", json!({ "query": "key" })),
         ("timeframe", json!({ "identifier": "intro", "timeframe": "a while" })),

@@ -132,3 +132,39 @@ fn a_flag_of_another_command_is_refused_and_its_variable_ignored() {
     let erase = read(&["erase", "--page", "https://a.example/reset/", "--dry-run"], &[]).unwrap();
     assert!(matches!(erase.command, Some(Command::Erase { dry_run: true, .. })));
 }
+
+#[test]
+fn settings_of_access_are_read_or_refused() {
+    let secret = ("METRICS_TOKEN_SECRET", "a secret of thirty-two bytes or more");
+    let proxy = [
+        ("METRICS_USER_HEADER", "remote-user"),
+        ("METRICS_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8"),
+    ];
+    let groups =
+        [("METRICS_GROUPS_HEADER", "remote-groups"), ("METRICS_GROUP_ROLES", "a=owner, *=viewer")];
+    assert!(read(&[], &[secret]).unwrap().settings.tokens.is_some());
+    let all = [&proxy[..], &groups, &[secret]].concat();
+    assert!(read(&[], &all).unwrap().settings.users.is_some());
+    assert!(read(&[], &[proxy[0], proxy[1], ("METRICS_GROUP_ROLES", "*=editor")]).is_ok());
+    // A server with users may listen everywhere.
+    let everywhere = [proxy[0], proxy[1], ("METRICS_LISTEN", "0.0.0.0:3000")];
+    assert!(read(&[], &everywhere).is_ok());
+    let missing = "/nowhere/at/all";
+    for (environment, expected) in [
+        (vec![("METRICS_TOKEN_SECRET", "short")], "METRICS_TOKEN_SECRET must be a secret"),
+        (vec![("METRICS_TOKEN_SECRET_FILE", missing)], "which cannot be read"),
+        (vec![secret, ("METRICS_TOKEN_SECRET_FILE", "Cargo.toml")], "exclude each other"),
+        (vec![("METRICS_USERS", missing)], "which cannot be read"),
+        (vec![("METRICS_USERS", "Cargo.toml")], "which is no file of users: line 1"),
+        (vec![proxy[0]], "must both be set"),
+        (vec![proxy[1]], "must both be set"),
+        (vec![groups[0]], "must both be set"),
+        (vec![proxy[0], proxy[1], groups[1]], "needs METRICS_GROUPS_HEADER"),
+        (vec![("METRICS_GROUP_ROLES", "a=root")], "it must be pairs"),
+        (vec![("METRICS_TRUSTED_PROXIES", "localhost")], "it must be networks"),
+        (vec![proxy[0], proxy[1], ("METRICS_AUTH_ENABLED", "false")], "unset one of them"),
+    ] {
+        let refused = read(&[], &environment).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{environment:?}: {refused}");
+    }
+}

@@ -1,0 +1,181 @@
+//! Files of users, sessions and headers of proxies, and all ways to forge one.
+
+use hyper::header::HeaderName;
+use serde_json::json;
+
+use super::list::parse;
+use super::session::{found, opened_session, signed};
+use super::*;
+use crate::access::Role;
+
+const NOW: i64 = 1_800_000_000;
+
+/// The hash of `password`, at a cost that tests can afford.
+const HASH: &str =
+    "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+#[test]
+fn a_line_is_a_user() {
+    let text = format!(
+        "# users\n\nada owner {HASH}\n  ben\tviewer {HASH} {{\"key\": \"a\", \"metrics\": [\"plays\"]}}\n"
+    );
+    let users = parse(&text).unwrap();
+    let me = |name: &str| {
+        let grant = users[name].grant(name);
+        (grant.user().map(str::to_owned), grant.is_all(), grant.within().to_json())
+    };
+    let narrow = json!({ "key": "a", "metrics": ["plays"] });
+    assert_eq!(me("ada"), (Some("ada".to_owned()), true, serde_json::Map::new()));
+    assert_eq!(me("ben"), (Some("ben".to_owned()), false, narrow.as_object().unwrap().clone()));
+}
+
+#[test]
+fn a_line_that_is_no_user_is_named() {
+    for (line, expected) in [
+        ("ada", "must have NAME ROLE HASH"),
+        ("ada owner", "must have NAME ROLE HASH"),
+        ("ada admin HASH", "must have the role"),
+        ("ada owner secret", "must have a hash"),
+        ("a:b owner HASH", "without a colon"),
+        ("ada owner HASH a", "must have NAME ROLE HASH"),
+        ("ada owner HASH []", "must have NAME ROLE HASH"),
+        ("ada owner HASH {\"keys\": \"a\"}", "`keys`, which is none of"),
+        ("ada owner HASH {\"key\": null}", "is invalid: `key`"),
+        ("ada owner HASH {\"filters\": [[\"is\", \"hour_of_day\", [\"1\"]]]}", "is invalid"),
+        ("root owner HASH", "has the name of an earlier line"),
+    ] {
+        let text = format!("root owner {HASH}\n{}", line.replace("HASH", HASH));
+        let err = parse(&text).unwrap_err().to_string();
+        assert!(err.starts_with("line 2 ") && err.contains(expected), "{line}: {err}");
+    }
+}
+
+#[test]
+fn a_session_is_that_of_its_user_until_it_ends() {
+    let (secret, other) = ([7; 32], [8; 32]);
+    let text = signed(&secret, "ada", "proof", NOW);
+    let session = opened_session(&secret, &text, NOW).unwrap();
+    assert_eq!((&*session.user, &*session.proof), ("ada", "proof"));
+    assert!(opened_session(&secret, &text, NOW + 12 * 3_600 - 1).is_some());
+    assert_eq!(opened_session(&secret, &text, NOW + 12 * 3_600), None);
+    assert_eq!(opened_session(&other, &text, NOW), None);
+    for forged in ["", "a.b.c", &text[1..], &format!("{text}A")] {
+        assert_eq!(opened_session(&secret, forged, NOW), None, "{forged}");
+    }
+}
+
+#[test]
+fn a_cookie_is_found_if_it_is_the_only_one() {
+    let find = |lines: &[&str]| {
+        let lines = lines.iter().map(|line| (hyper::header::COOKIE, line.parse().unwrap()));
+        found(&HeaderMap::from_iter(lines))
+    };
+    assert_eq!(find(&["a=b; metrics_session=c.d.e; f=g"]), Some("c.d.e".to_owned()));
+    assert_eq!(find(&["metrics_session=c"]), Some("c".to_owned()));
+    assert_eq!(find(&["metrics_session=c; metrics_session=d"]), None);
+    assert_eq!(find(&["metrics_session="]), None);
+    assert_eq!(find(&["xmetrics_session=c"]), None);
+    assert_eq!(find(&[]), None);
+}
+
+#[test]
+fn a_cookie_is_for_the_page_alone() {
+    let secure = cookie("a", "/x", true);
+    assert_eq!(
+        secure,
+        "metrics_session=a; Path=/x/; Max-Age=43200; HttpOnly; SameSite=Strict; Secure"
+    );
+    assert!(!cookie("a", "", false).contains("Secure"));
+    assert!(expired_cookie("").starts_with("metrics_session=; Path=/; Max-Age=0;"));
+}
+
+#[track_caller]
+fn check_proxy(
+    address: &str,
+    lines: &[(&'static str, &str)],
+    expected: Option<(&str, Option<Role>)>,
+) {
+    let name = |text: &'static str| HeaderName::from_static(text);
+    let roles = [("admins", Role::Owner), ("staff", Role::Viewer)];
+    let roles = roles.map(|(group, role)| (group.to_owned(), role));
+    let proxies = "10.0.0.0/8\n127.0.0.1".parse().unwrap();
+    let headers = UserHeaders::new(name("remote-user"), proxies);
+    let headers = headers.groups(name("remote-groups"), roles);
+    let lines =
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+    let sent: HeaderMap = lines.collect();
+    let found = headers.user(CallerAddress(address.parse().unwrap()), &sent);
+    assert_eq!(found, expected.map(|(name, role)| (name.to_owned(), role)));
+}
+
+#[test]
+fn only_a_trusted_proxy_names_users() {
+    let user = ("remote-user", "ada");
+    check_proxy("10.1.2.3", &[user], Some(("ada", None)));
+    check_proxy("::ffff:10.1.2.3", &[user], Some(("ada", None)));
+    check_proxy("11.1.2.3", &[user], None);
+    check_proxy("::1", &[user], None);
+    check_proxy("10.1.2.3", &[], None);
+    check_proxy("10.1.2.3", &[("remote-user", " ")], None);
+    check_proxy("10.1.2.3", &[user, ("remote-user", "root")], None);
+    let groups = |groups| ("remote-groups", groups);
+    check_proxy("10.1.2.3", &[user, groups("staff, admins")], Some(("ada", Some(Role::Owner))));
+    check_proxy("10.1.2.3", &[user, groups("staff")], Some(("ada", Some(Role::Viewer))));
+    check_proxy("10.1.2.3", &[user, groups("administrators")], Some(("ada", None)));
+    check_proxy("10.1.2.3", &[user, groups("staff"), groups("admins")], None);
+    check_proxy("11.1.2.3", &[user, groups("admins")], None);
+}
+
+#[tokio::test]
+async fn a_password_is_checked_again_after_it_was_wrong() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users");
+    std::fs::write(&file, format!("ada viewer {HASH}\n")).unwrap();
+    let users = Users::open(&file).unwrap();
+    let users = users.operator(Credentials::new("root", "toor").unwrap());
+    let caller = Caller::default();
+    let is_right = async |given: &str| users.grant(&caller, given.as_bytes()).await.is_ok();
+    // Twice: the second time, the right one is remembered.
+    for _ in 0..2 {
+        assert!(is_right("ada:password").await && is_right("root:toor").await);
+        for wrong in
+            ["ada:Password", "ada:", "ada", "", "ben:password", "root:password", "ada:toor"]
+        {
+            assert!(!is_right(wrong).await, "{wrong}");
+        }
+        assert!(!is_right(&format!("ada:{}", "a".repeat(2_000))).await);
+    }
+    assert_eq!(format!("{users:?}"), "Users(..)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replaced_file_counts_and_a_damaged_one_does_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users");
+    let write = |text: String| std::fs::write(&file, text).unwrap();
+    write(format!("ada viewer {HASH}\n"));
+    let users = Users::open(&file).unwrap();
+    let names = async || {
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let list = users.list().await;
+        let mut names: Vec<_> = list.users.keys().cloned().collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names().await, ["ada"]);
+    let proof = users.proof("ada");
+    write(format!("ada viewer {HASH}\nben viewer {HASH}\n"));
+    assert_eq!(names().await, ["ada", "ben"]);
+    assert_eq!(users.proof("ada"), proof);
+    write("nonsense".to_owned());
+    assert_eq!(names().await, ["ada", "ben"]);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(names().await, ["ada", "ben"]);
+    write(format!("ben viewer {HASH} {{\"key\": \"a\"}}\n"));
+    assert_eq!(names().await, ["ben"]);
+    assert_eq!(users.proof("ada"), None);
+    let other = hash_password("password").unwrap();
+    write(format!("ada viewer {other}\n"));
+    assert_eq!(names().await, ["ada"]);
+    assert_ne!(users.proof("ada"), proof);
+}
