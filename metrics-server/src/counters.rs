@@ -1,9 +1,15 @@
-//! Counts connections and refusals, which the recorder does not know.
+//! Counts connections, refusals and reports, which the recorder does not know.
+
+mod reports;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Counters of connections and refusals. All clones share them.
+pub(crate) use self::reports::{BOUNDS, Endpoint, Failure, Reports};
+pub(crate) use self::webhooks::{Delivery, Evaluation, Webhooks};
+
+/// Counters of connections, refusals and reports. All clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     counts: Arc<Counts>,
@@ -17,6 +23,8 @@ struct Counts {
     too_many_attempts: AtomicU64,
     refused: AtomicU64,
     out_of_memory: AtomicU64,
+    reports: Reports,
+    webhooks: Webhooks,
 }
 
 /// An open connection, counted until this is dropped.
@@ -51,6 +59,16 @@ impl Counters {
     /// Counts a request refused because the memory budget is used up.
     pub(crate) fn run_out_of_memory(&self) {
         self.counts.out_of_memory.fetch_add(1, Relaxed);
+    }
+
+    /// The counters of reports.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.counts.reports
+    }
+
+    /// The counters of webhooks.
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.counts.webhooks
     }
 
     pub(crate) fn open(&self) -> usize {

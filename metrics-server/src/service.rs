@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::Answers;
-use crate::api::{erase, health};
+use crate::api::{erase, health, stats};
 use crate::attempts::Attempts;
 use crate::body::Bodies;
 use crate::cors::{self, Cors};
@@ -35,6 +35,7 @@ use crate::response::Body;
 use crate::route::Route;
 use crate::settings::Settings;
 use crate::share::{Shares, default_share};
+use crate::webhooks;
 
 /// How long a successful health check is cached: a check costs a write, and anybody may request one.
 const HEALTH_KEPT: Duration = Duration::from_secs(1);
@@ -80,6 +81,7 @@ struct Inner {
     exports: Exports,
     erasing: erase::Erasing,
     examined: health::Examined,
+    measured: stats::Measured,
     counters: Counters,
     memory: Memory,
     stopping: CancellationToken,
@@ -121,6 +123,7 @@ impl Service {
             exports: Exports::new(),
             erasing: erase::Erasing::default(),
             examined: health::Examined::new(HEALTH_KEPT),
+            measured: stats::Measured::new(),
             counters: Counters::default(),
             memory,
             stopping,
@@ -183,6 +186,20 @@ impl Service {
                     "events that were not acknowledged are lost"
                 );
             }
+        }
+    }
+
+    /// Evaluates the rules of [`Settings::webhooks`] every minute and attempts deliveries, until
+    /// [`close_sockets`](Self::close_sockets). Without rules it returns at once.
+    ///
+    /// [`serve()`](crate::serve()) calls it; an application with a server of its own spawns it once. Not cancel safe in
+    /// that a delivery may be sent again, under the same id.
+    pub async fn run_webhooks(&self) {
+        let Inner { metrics, settings, answers, counters, stopping, .. } = &*self.inner;
+        let Some(webhooks) = settings.webhooks.clone() else { return };
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = webhooks::run(webhooks, metrics, answers, counters) => {}
         }
     }
 

@@ -17,6 +17,7 @@ use crate::prefix::Prefix;
 use crate::route::Routes;
 use crate::token::Tokens;
 use crate::users::Users;
+use crate::webhooks::Webhooks;
 
 /// The settings of a [`Service`](crate::Service). More may be added, so a value is made from the default:
 ///
@@ -69,6 +70,9 @@ pub struct Settings {
     /// The memory budget of connections, bodies, messages and responses: by default, that of the
     /// [`Metrics`](metrics_core::Metrics), so that sessions and these share one.
     pub memory: Option<Budget>,
+    /// Rules that watch sessions, and the receivers that are told: by default, none. See
+    /// [`Service::run_webhooks`](crate::Service::run_webhooks).
+    pub webhooks: Option<Webhooks>,
 }
 
 impl Settings {
@@ -162,6 +166,12 @@ impl Settings {
     #[must_use]
     pub fn memory(self, memory: Budget) -> Self {
         Self { memory: Some(memory), ..self }
+    }
+
+    /// Evaluates these rules, and tells their receivers; see [the field](Self::webhooks).
+    #[must_use]
+    pub fn webhooks(self, webhooks: Webhooks) -> Self {
+        Self { webhooks: Some(webhooks), ..self }
     }
 
     /// Serves the routes under this path, like `/analytics`. Requests arrive with it; see [`Prefix::new`].

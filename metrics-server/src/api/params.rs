@@ -104,7 +104,6 @@ impl Params {
     }
 
     /// Wraps parameters that are parsed already.
-    #[cfg(feature = "binary")]
     pub(crate) fn of(values: Map<String, Value>, granted: Grant) -> Self {
         Self { values, nulls: Vec::new(), granted }
     }

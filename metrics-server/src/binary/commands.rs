@@ -1,4 +1,5 @@
-//! Commands: moving and exporting databases, erasing sessions, changing keys, and requesting the health of a server.
+//! Commands: moving and exporting databases, erasing sessions, changing keys, trying webhooks, and requesting the health of
+//! a server.
 
 mod blocks;
 mod copy;
@@ -10,6 +11,7 @@ mod keys;
 mod progress;
 mod token;
 mod user;
+mod webhooks;
 
 use std::error::Error;
 
@@ -27,6 +29,9 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
         Command::Migrate => open(config, here).await.map(drop),
         Command::Token(command) => token::print(command, config.settings.tokens.as_ref()),
         Command::HashPassword => user::print_hash(),
+        Command::Webhooks(command) => {
+            webhooks::run(config.settings.webhooks.as_ref(), command).await
+        }
         Command::Health => health::check_health(config.listen).await,
         Command::Copy { from, to } => {
             let (from, to) = (open_there(config, from).await?, open(config, to).await?);

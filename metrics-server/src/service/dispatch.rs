@@ -16,7 +16,6 @@ use crate::error::Error;
 use crate::page::{self, Document};
 use crate::response::{self, Body};
 use crate::route::{Report, Route};
-use crate::table::Table;
 
 /// How long a batch waits when as many events as are allowed wait for the store already.
 const READY_MAX: Duration = Duration::from_secs(5);
@@ -60,9 +59,12 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Stats, _) => {
-                let Inner { counters, memory, sockets, longpolls, lives, .. } = &*self.inner;
+                let Inner { counters, memory, sockets, longpolls, lives, measured, .. } =
+                    &*self.inner;
                 let connected = (sockets.len(), longpolls.len(), lives.len());
-                Ok(stats::stats(metrics, counters, memory, connected))
+                let measured = (measured, settings.spool.as_ref());
+                let (counted, headers) = ((counters, memory), request.headers());
+                Ok(stats::stats(metrics, counted, connected, measured, headers).await)
             }
             (Route::Events, _) => {
                 let (key, only) = self.keys_of(request.uri().query(), request.headers()).await?;
@@ -93,10 +95,7 @@ impl Service {
                 let flow = self.flow(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
                 let sent = Sent { query, body: bodies.read(request.into_body()).await? };
-                match route {
-                    Route::Export(Table::Sessions) => self.export(granted, flow, sent).await,
-                    _ => self.report(route, granted, flow, sent).await,
-                }
+                self.measured(route, granted, flow, sent).await
             }
         }
     }

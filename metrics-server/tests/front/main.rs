@@ -4,9 +4,11 @@
 
 mod access;
 mod frames;
+mod monitoring;
 mod mount;
 mod page;
 mod readme;
 mod stores;
 mod tokens;
 mod users;
+mod webhooks;

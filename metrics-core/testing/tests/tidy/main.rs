@@ -95,6 +95,7 @@ const SERVER: &[&str] = &[
     "reads",
     "permits",
     "body",
+    "webhooks",
     "settings",
     "guard",
     "outbox",

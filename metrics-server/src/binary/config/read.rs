@@ -18,6 +18,7 @@ use crate::networks::{InvalidNetwork, Networks};
 use crate::page::Logo;
 use crate::token::Tokens;
 use crate::users::{InvalidUsers, Users};
+use crate::webhooks::Webhooks;
 
 /// A value that its type reads.
 pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, Unreadable> {
@@ -135,6 +136,15 @@ pub(super) fn read_group_roles(text: &str) -> Result<Vec<(String, Role)>, Unread
         Some((group.trim().to_owned(), Role::of(role.trim())?))
     });
     pairs.collect::<Option<_>>().ok_or(Unreadable::NotAccepted)
+}
+
+/// Reads the file that has the rules of webhooks.
+pub(super) fn read_webhooks(file: &str) -> Result<Option<Webhooks>, Unreadable> {
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let unusable = |err| Unreadable::Because(format!("cannot be used: {err}"));
+    Webhooks::from_file(file).map(Some).map_err(unusable)
 }
 
 pub(super) fn read_hosts(text: &str) -> Result<Hosts, Unreadable> {

@@ -14,7 +14,7 @@ use super::memory::read_memory;
 use super::read::{
     chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_frames,
     read_group_roles, read_hosts, read_limits, read_log_filter, read_logo, read_retention,
-    read_token_secret, read_users, switched, verbatim, within,
+    read_token_secret, read_users, read_webhooks, switched, verbatim, within,
 };
 use super::setting::{About, Default, SERVER, Setting};
 use super::{Database, LogFormat};
@@ -25,6 +25,7 @@ use crate::networks::Networks;
 use crate::page::Logo;
 use crate::token::Tokens;
 use crate::users::Users;
+use crate::webhooks::Webhooks;
 
 /// The server and all commands that open a store.
 const WITH_STORE: &[&str] =
@@ -33,7 +34,7 @@ const WITH_STORE: &[&str] =
 /// The server and all commands.
 const ALL: &[&str] = &[
     SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos",
-    "token", "user", "health",
+    "token", "user", "health", "webhooks",
 ];
 
 /// Defines settings, and the table of all of them.
@@ -340,6 +341,14 @@ settings! {
         accepted: "a number, 1 or more",
         help: "The largest number of connections of an address, or of a /64 network of IPv6; with \
                METRICS_FORWARDED_HEADER, of its requests and websockets. This machine is exempt"
+    }
+    WEBHOOKS: Option<Webhooks> {
+        read: read_webhooks,
+        variable: "METRICS_WEBHOOKS",
+        accepted: "a file of rules",
+        help: "A file of rules that watch sessions and tell receivers by signed requests, as JSON; it is read again when \
+               it is replaced",
+        commands: &[SERVER, "webhooks"]
     }
     LOG_FORMAT: LogFormat {
         read: |text| chosen(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
