@@ -81,6 +81,7 @@ macro_rules! store_conformance {
             changes_of_a_key_at_once_are_all_made,
             a_restored_key_is_valid,
             an_unknown_key_is_not_changed,
+            a_store_with_a_size_has_some_bytes,
             a_session_is_loaded_as_it_was_committed,
             a_session_that_has_nothing_is_loaded_as_it_was_committed,
             the_largest_session_is_loaded_as_it_was_committed,

@@ -92,7 +92,7 @@ pub const KEYS_POLL: Duration = Duration::from_millis(500);
 /// | **Recording**: the [`recorder`](crate::recorder) loads and writes open sessions | [`heartbeat`](Self::heartbeat), [`known_videos`](Self::known_videos), [`load`](Self::load), [`commit`](Self::commit) |
 /// | **Imports** and copies, beside methods of all other groups | [`add_videos`](Self::add_videos) |
 /// | **Upkeep**: [`upkeep`](crate::upkeep) and [`retention`](crate::retention) close, merge and delete sessions | [`quiet`](Self::quiet), [`rewrite`](Self::rewrite), [`finalize`](Self::finalize), [`delete_unused`](Self::delete_unused), [`retention_clock`](Self::retention_clock), [`set_retention_clock`](Self::set_retention_clock) |
-/// | **Reports**, exports and the usage of keys, which only read | [`snapshot`](Self::snapshot), [`count_sessions`](Self::count_sessions), [`count_videos`](Self::count_videos) |
+/// | **Reports**, exports and the usage of keys, which only read | [`snapshot`](Self::snapshot), [`count_sessions`](Self::count_sessions), [`count_videos`](Self::count_videos), [`size_bytes`](Self::size_bytes) |
 /// | **Health checks** | [`is_damaged`](Self::is_damaged), [`check`](Self::check) |
 ///
 /// Upkeep also loads sessions and reads snapshots. So one trait has all methods, and its contract holds across them: a
@@ -230,6 +230,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     }
 
     // Health checks.
+
+    /// The bytes that the database takes on its disks, indexes and logs of its own included, about; `None`, the default,
+    /// if the store cannot tell.
+    async fn size_bytes(&self) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
 
     /// Whether the database was found to be damaged since it was opened: then every write fails with
     /// [`Error::DamagedFile`], and nothing is written. The default is for stores that cannot detect damage.

@@ -1,9 +1,13 @@
-//! Counts connections and refusals, which the recorder does not know.
+//! Counts connections, refusals and reports, which the recorder does not know.
+
+mod reports;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Counters of connections and refusals. All clones share them.
+pub(crate) use self::reports::{BOUNDS, Endpoint, Failure, Reports};
+
+/// Counters of connections, refusals and reports. All clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     counts: Arc<Counts>,
@@ -17,6 +21,7 @@ struct Counts {
     too_many_attempts: AtomicU64,
     refused: AtomicU64,
     out_of_memory: AtomicU64,
+    reports: Reports,
 }
 
 /// An open connection, counted until this is dropped.
@@ -51,6 +56,11 @@ impl Counters {
     /// Counts a request refused because the memory budget is used up.
     pub(crate) fn run_out_of_memory(&self) {
         self.counts.out_of_memory.fetch_add(1, Relaxed);
+    }
+
+    /// The counters of reports.
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.counts.reports
     }
 
     pub(crate) fn open(&self) -> usize {

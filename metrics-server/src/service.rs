@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::Answers;
-use crate::api::{erase, health};
+use crate::api::{erase, health, stats};
 use crate::attempts::Attempts;
 use crate::body::Bodies;
 use crate::cors::{self, Cors};
@@ -76,6 +76,7 @@ struct Inner {
     exports: Exports,
     erasing: erase::Erasing,
     examined: health::Examined,
+    measured: stats::Measured,
     page: Page,
     counters: Counters,
     memory: Memory,
@@ -109,6 +110,7 @@ impl Service {
             exports: Exports::new(),
             erasing: erase::Erasing::default(),
             examined: health::Examined::new(HEALTH_KEPT),
+            measured: stats::Measured::new(),
             page: Page::new(),
             counters: Counters::default(),
             memory,

@@ -228,6 +228,10 @@ impl<W: Intercept> Store for Intercepted<W> {
         self.call(Method::Other, |store| async move { store.count_sessions().await }).await
     }
 
+    async fn size_bytes(&self) -> Answer<Option<u64>> {
+        self.call(Method::Other, |store| async move { store.size_bytes().await }).await
+    }
+
     fn is_damaged(&self) -> bool {
         self.store.is_damaged()
     }

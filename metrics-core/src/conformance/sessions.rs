@@ -385,3 +385,8 @@ pub async fn concurrent_first_plays_are_all_of_one_video(store: &dyn Store) {
     let sources = older::sources(store, &all(selection), days()).await;
     assert_eq!(sources.expect("summed").iter().map(|bucket| bucket.plays).sum::<u64>(), 20);
 }
+
+/// A store that tells its size takes some bytes, also before the first session.
+pub async fn a_store_with_a_size_has_some_bytes(store: &dyn Store) {
+    assert_ne!(store.size_bytes().await.expect("a size"), Some(0));
+}

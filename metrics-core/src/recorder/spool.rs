@@ -164,6 +164,20 @@ impl Spool {
         Ok(Stopped::Spooled { sessions, file })
     }
 
+    /// The bytes of the files that were not recovered yet.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::Read`] if the directory cannot be read.
+    pub async fn size_bytes(&self) -> Result<u64, SpoolError> {
+        blocking(self.clone(), |spool| {
+            // A file that is gone was recovered meanwhile.
+            let lengths = spool.files()?.into_iter().filter_map(|file| fs::metadata(file).ok());
+            Ok(lengths.map(|found| found.len()).sum())
+        })
+        .await
+    }
+
     /// The files of all earlier runs.
     fn files(&self) -> Result<Vec<PathBuf>, SpoolError> {
         let unreadable = |source| SpoolError::Read { file: self.directory.clone(), source };

@@ -1,34 +1,105 @@
-//! `GET /metrics`: process statistics in the text format of `OpenMetrics`.
+//! `GET /metrics`: process statistics, in the text format of `OpenMetrics` or of Prometheus.
 
-use std::fmt::{self, Write as _};
+mod page;
+mod process;
+
+use std::path::Path;
+use std::time::Duration;
 
 use hyper::Response;
+use hyper::header::HeaderMap;
 use metrics_core::Metrics;
-use metrics_core::recorder::{Histogram, Stats};
+use metrics_core::recorder::{Histogram, Spool, Stats};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-use crate::counters::Counters;
+use self::page::{Buckets, Format, Page};
+use self::process::Process;
+use crate::counters::{BOUNDS, Counters, Endpoint, Failure};
 use crate::memory::Memory;
 use crate::response::{self, Body};
+use crate::single_flight::SingleFlight;
 
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long sizes are cached: PostgreSQL adds up the lengths of all its files.
+const SIZES_CACHED: Duration = Duration::from_secs(60);
 
-/// The statistics of this process.
-pub(crate) fn stats(
-    metrics: &Metrics,
-    counters: &Counters,
-    memory: &Memory,
-    connected: (usize, usize),
-) -> Response<Body> {
-    response::text(CONTENT_TYPE, text(&metrics.stats(), counters, memory, connected))
+/// The timeout of reading a size. Without an answer, the size is left out.
+const SIZES_MAX: Duration = Duration::from_secs(2);
+
+/// The sizes of the database and of spool files, in bytes; `None` if unknown.
+type Sizes = (Option<u64>, Option<u64>);
+
+/// The latest sizes.
+pub(crate) struct Measured(SingleFlight<Sizes>);
+
+impl Measured {
+    pub(crate) fn new() -> Self {
+        Self(SingleFlight::new(SIZES_CACHED))
+    }
+
+    async fn sizes(&self, metrics: &Metrics, spool: Option<&Spool>) -> Sizes {
+        let (metrics, spool) = (metrics.clone(), spool.cloned());
+        let measure = || async move {
+            let database = timeout(SIZES_MAX, metrics.store().size_bytes()).await;
+            let spool = match spool {
+                Some(spool) => spool.size_bytes().await.ok(),
+                None => None,
+            };
+            (database.ok().and_then(Result::ok).flatten(), spool)
+        };
+        self.0.get(measure).await.unwrap_or_default()
+    }
 }
 
-fn text(
+/// The statistics of this process. `connected` are the numbers of websockets and of long-polling sessions.
+pub(crate) async fn stats(
+    metrics: &Metrics,
+    (counters, memory): (&Counters, &Memory),
+    connected: (usize, usize),
+    (measured, spool): (&Measured, Option<&Spool>),
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let sizes = measured.sizes(metrics, spool).await;
+    let process = spawn_blocking(|| Process::read(Path::new("/proc"))).await.unwrap_or_default();
+    let format = Format::accepted(headers);
+    let mut page = Page::new(format);
+    self::process(&mut page, &process);
+    recording(&mut page, &metrics.stats(), counters, connected);
+    store(&mut page, &metrics.stats(), sizes);
+    reports(&mut page, counters);
+    self::memory(&mut page, &metrics.stats(), counters, memory);
+    response::text(format.content_type(), page.finish())
+}
+
+/// The program and its use of the machine, under the names that all clients of Prometheus have.
+fn process(page: &mut Page, process: &Process) {
+    page.family("metrics_build", "info", None, "The version of the server.");
+    page.sample("metrics_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    if let Some(seconds) = process.cpu_seconds {
+        let name = "process_cpu_seconds";
+        page.family(name, "counter", Some("seconds"), "Time on processors, user and system.");
+        page.sample("process_cpu_seconds_total", &[], seconds);
+    }
+    let (resident, all) = (process.resident_bytes, process.virtual_bytes);
+    page.measure("process_resident_memory_bytes", "Memory of the process in RAM.", resident);
+    page.measure("process_virtual_memory_bytes", "Addresses that the process reserved.", all);
+    if let Some(files) = process.open_files {
+        page.gauge("process_open_fds", "Open files, sockets included.", files);
+    }
+    if let Some(files) = process.open_files_max {
+        page.gauge("process_max_fds", "The largest number of open files.", files);
+    }
+    let name = "process_start_time_seconds";
+    page.measure(name, "When the process started, as Unix time.", process.start_seconds);
+}
+
+/// Connections, sessions and events.
+fn recording(
+    page: &mut Page,
     stats: &Stats,
     counters: &Counters,
-    memory: &Memory,
     (websockets, longpolls): (usize, usize),
-) -> String {
-    let mut page = Page { text: String::new() };
+) {
     page.gauge("metrics_connections", "Open connections.", counters.open());
     page.counter("metrics_connections_accepted", "Accepted connections.", counters.accepted());
     page.counter(
@@ -44,11 +115,8 @@ fn text(
         "Sessions in memory, with a connected viewer or without.",
         stats.in_memory,
     );
-    page.outcomes(
-        "metrics_joins",
-        "Joins, over a channel or in a batch, by outcome.",
-        &joins(stats, counters),
-    );
+    let help = "Joins, over a channel or in a batch, by outcome.";
+    page.outcomes("metrics_joins", help, &joins(stats, counters));
     page.outcomes("metrics_events", "Events, by outcome.", &events(stats));
     page.outcomes(
         "metrics_sessions_refused",
@@ -73,10 +141,6 @@ fn text(
         "Segments cut to the time between their timestamps.",
         stats.clamped,
     );
-    store(&mut page, stats);
-    self::memory(&mut page, stats, counters, memory);
-    page.text.push_str("# EOF\n");
-    page.text
 }
 
 fn joins(stats: &Stats, counters: &Counters) -> [(&'static str, u64); 10] {
@@ -108,25 +172,24 @@ fn events(stats: &Stats) -> [(&'static str, u64); 7] {
     ]
 }
 
-fn store(page: &mut Page, stats: &Stats) {
+fn store(page: &mut Page, stats: &Stats, (database, spool): Sizes) {
     page.gauge("metrics_waiting_events", "Events that are not durable yet.", stats.waiting);
     page.gauge(
         "metrics_waiting_sessions",
         "Sessions with events that are not durable yet.",
         stats.waiting_sessions,
     );
-    page.histogram(
-        "metrics_acknowledgement_seconds",
-        Some("seconds"),
-        "Time from the first event of a session that is not durable until its commit.",
-        &stats.waits,
-    );
+    let name = "metrics_acknowledgement_seconds";
+    let help = "Time from the first event of a session that is not durable until its commit.";
+    page.family(name, "histogram", Some("seconds"), help);
+    page.buckets(name, &[], buckets(&stats.waits));
     page.outcomes(
         "metrics_commits",
         "Commits to the store, by outcome.",
         &[("done", stats.commits.done), ("failed", stats.commits.failed)],
     );
-    page.histogram("metrics_commit_sessions", None, "Sessions per commit.", &stats.batches);
+    page.family("metrics_commit_sessions", "histogram", None, "Sessions per commit.");
+    page.buckets("metrics_commit_sessions", &[], buckets(&stats.batches));
     page.gauge(
         "metrics_store_up",
         "Whether the store is available: 1 or 0.",
@@ -142,17 +205,49 @@ fn store(page: &mut Page, stats: &Stats) {
         "Sessions whose resume state was discarded after 28 days of inactivity.",
         stats.finalized,
     );
+    let help = "Size of the database on its disks; of all of it, if it is shared.";
+    page.measure("metrics_database_bytes", help, database);
+    let help =
+        "Size of the files of sessions that earlier runs spilled, and that no start recovered yet.";
+    page.measure("metrics_spool_bytes", help, spool);
+}
+
+fn buckets<const N: usize>(histogram: &Histogram<N>) -> Buckets<'_> {
+    let Histogram { bounds, counts, larger, sum, .. } = histogram;
+    Buckets { bounds, counts, larger: *larger, sum: *sum }
+}
+
+/// Reports by endpoint.
+fn reports(page: &mut Page, counters: &Counters) {
+    let name = "metrics_report_seconds";
+    let help = "Time from the request of a report until its answer begins, its turn included.";
+    page.family(name, "histogram", Some("seconds"), help);
+    for endpoint in Endpoint::ALL {
+        let durations = counters.reports().durations(endpoint);
+        let (counts, larger, sum) = (&durations.counts[..], durations.larger, durations.sum);
+        let values = Buckets { bounds: &BOUNDS, counts, larger, sum };
+        page.buckets(name, &[("endpoint", endpoint.name())], values);
+    }
+    let help = "Reports without an answer: refused as invalid, unavailable for lack of a turn, memory or the store, or \
+                failed by a fault of the server.";
+    page.family("metrics_report_failures", "counter", None, help);
+    for endpoint in Endpoint::ALL {
+        for failure in Failure::ALL {
+            let labels = [("endpoint", endpoint.name()), ("reason", failure.name())];
+            let count = counters.reports().failures(endpoint, failure);
+            page.sample("metrics_report_failures_total", &labels, count);
+        }
+    }
 }
 
 fn memory(page: &mut Page, stats: &Stats, counters: &Counters, memory: &Memory) {
     let name = "metrics_memory_held_bytes";
     page.family(name, "gauge", Some("bytes"), "Memory held for clients, by use.");
     for (held_for, bytes) in [("sessions", stats.session_bytes)].into_iter().chain(memory.uses()) {
-        let _ = writeln!(page.text, "{name}{{use=\"{held_for}\"}} {bytes}");
+        page.sample(name, &[("use", held_for)], bytes);
     }
-    let name = "metrics_memory_max_bytes";
-    page.family(name, "gauge", Some("bytes"), "The budget of memory held for clients.");
-    let _ = writeln!(page.text, "{name} {}", memory.all.max());
+    let help = "The budget of memory held for clients.";
+    page.measure("metrics_memory_max_bytes", help, Some(memory.all.max()));
     page.outcomes(
         "metrics_memory_refusals",
         "Joins, events and requests refused because the memory budget was used up.",
@@ -162,55 +257,4 @@ fn memory(page: &mut Page, stats: &Stats, counters: &Counters, memory: &Memory) 
             ("request", counters.out_of_memory()),
         ],
     );
-}
-
-/// The text of a response. Writing to it cannot fail.
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, unit: Option<&str>, help: &str) {
-        let _ = writeln!(self.text, "# TYPE {name} {kind}");
-        if let Some(unit) = unit {
-            let _ = writeln!(self.text, "# UNIT {name} {unit}");
-        }
-        let _ = writeln!(self.text, "# HELP {name} {help}");
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl fmt::Display) {
-        self.family(name, "gauge", None, help);
-        let _ = writeln!(self.text, "{name} {value}");
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(name, "counter", None, help);
-        let _ = writeln!(self.text, "{name}_total {value}");
-    }
-
-    fn outcomes(&mut self, name: &str, help: &str, values: &[(&str, u64)]) {
-        self.family(name, "counter", None, help);
-        for (outcome, value) in values {
-            let _ = writeln!(self.text, "{name}_total{{outcome=\"{outcome}\"}} {value}");
-        }
-    }
-
-    fn histogram<const N: usize>(
-        &mut self,
-        name: &str,
-        unit: Option<&str>,
-        help: &str,
-        histogram: &Histogram<N>,
-    ) {
-        self.family(name, "histogram", unit, help);
-        let mut count = 0;
-        for (bound, values) in histogram.bounds.iter().zip(histogram.counts) {
-            count += values;
-            // Writes bounds with a decimal point, as OpenMetrics requires, even for whole numbers.
-            let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound:?}\"}} {count}");
-        }
-        count += histogram.larger;
-        let _ = writeln!(self.text, "{name}_bucket{{le=\"+Inf\"}} {count}");
-        let _ = writeln!(self.text, "{name}_count {count}\n{name}_sum {}", histogram.sum);
-    }
 }

@@ -17,7 +17,6 @@ use crate::guard;
 use crate::page;
 use crate::response::{self, Body};
 use crate::route::Route;
-use crate::table::Table;
 
 /// How long a batch waits when as many events as are allowed wait for the store already.
 const READY_MAX: Duration = Duration::from_secs(5);
@@ -62,9 +61,11 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Stats, _) => {
-                let Inner { counters, memory, sockets, longpolls, .. } = &*self.inner;
+                let Inner { counters, memory, sockets, longpolls, measured, .. } = &*self.inner;
                 let connected = (sockets.len(), longpolls.len());
-                Ok(stats::stats(metrics, counters, memory, connected))
+                let measured = (measured, settings.spool.as_ref());
+                let (counted, headers) = ((counters, memory), request.headers());
+                Ok(stats::stats(metrics, counted, connected, measured, headers).await)
             }
             (Route::Events, _) => {
                 let key = self.key_of(request.uri().query())?;
@@ -91,10 +92,7 @@ impl Service {
                 let flow = self.flow(&granted, request.headers(), request.extensions());
                 let query = request.uri().query().map(str::to_owned);
                 let sent = Sent { query, body: bodies.read(request.into_body()).await? };
-                match route {
-                    Route::Export(Table::Sessions) => self.export(granted, flow, sent).await,
-                    _ => self.report(route, granted, flow, sent).await,
-                }
+                self.measured(route, granted, flow, sent).await
             }
         }
     }

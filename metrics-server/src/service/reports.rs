@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use hyper::{Request, Response};
 use metrics_core::Reports;
+use tokio::time::Instant;
 
 use super::{Inner, Service};
 use crate::access::Granted;
@@ -10,6 +11,7 @@ use crate::answer::{Text, within_time};
 use crate::api::params::Params;
 use crate::api::{dimensions, engagement, fields, plays, query, sources, videos, watching};
 use crate::body::CompleteBody;
+use crate::counters::{Endpoint, Failure};
 use crate::error::Error;
 use crate::export::Export;
 use crate::export::respond as export;
@@ -50,8 +52,32 @@ impl Service {
         erasing.respond(metrics, making, &headers, params).await
     }
 
+    /// Answers a report or an export, and counts it with the time until its answer begins.
+    pub(super) async fn measured(
+        &self,
+        route: Route<'_>,
+        granted: Granted,
+        flow: Flow,
+        sent: Sent,
+    ) -> Result<Response<Body>, Error> {
+        let began = Instant::now();
+        let answered = match route {
+            Route::Export(Table::Sessions) => self.export(granted, flow, sent).await,
+            _ => self.report(route, granted, flow, sent).await,
+        };
+        let reports = self.inner.counters.reports();
+        match (endpoint(route), &answered) {
+            (Some(endpoint), Ok(_)) => reports.answer(endpoint, began.elapsed()),
+            (Some(endpoint), Err(err)) => {
+                reports.fail(endpoint, Failure::of_status(err.status().as_u16()));
+            }
+            (None, _) => {}
+        }
+        answered
+    }
+
     /// Answers a report, also as a file, when it is the caller's turn.
-    pub(super) async fn report(
+    async fn report(
         &self,
         route: Route<'_>,
         granted: Granted,
@@ -72,7 +98,7 @@ impl Service {
     }
 
     /// Answers with sessions, when it is the caller's turn.
-    pub(super) async fn export(
+    async fn export(
         &self,
         granted: Granted,
         flow: Flow,
@@ -88,6 +114,24 @@ impl Service {
         // An export may take hours.
         drop(sent);
         export::sessions(metrics, export, making, permit, stopping).await
+    }
+}
+
+/// The endpoint of a report route, in the process statistics.
+fn endpoint(route: Route<'_>) -> Option<Endpoint> {
+    match route {
+        Route::Dimension(_) => Some(Endpoint::Dimensions),
+        Route::Export(_) => Some(Endpoint::Export),
+        Route::Report(report) => Some(match report {
+            Report::Plays => Endpoint::Plays,
+            Report::Engagement => Endpoint::Engagement,
+            Report::Sources => Endpoint::Sources,
+            Report::Watching => Endpoint::Watching,
+            Report::Query => Endpoint::Query,
+            Report::Videos => Endpoint::Videos,
+            Report::Fields => Endpoint::Fields,
+        }),
+        _ => None,
     }
 }
 

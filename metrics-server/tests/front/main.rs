@@ -4,6 +4,7 @@
 
 mod access;
 mod frames;
+mod monitoring;
 mod mount;
 mod page;
 mod readme;

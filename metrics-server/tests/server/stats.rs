@@ -13,8 +13,8 @@ struct Family {
     kind: String,
     // By their names, with their labels.
     samples: BTreeMap<String, f64>,
-    // The buckets of a histogram, in their order.
-    buckets: Vec<(f64, f64)>,
+    // The buckets of each histogram, in their order, by their other labels.
+    buckets: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
 /// Parses statistics as strictly as `OpenMetrics` requires, as far as there are gauges, counters and histograms.
@@ -33,7 +33,7 @@ fn read(text: &str) -> BTreeMap<String, Family> {
         let (named, help) = describe(rest.next().expect("a help"), "HELP");
         assert!(named == name && help.ends_with('.') && !help.contains('\\'), "{help}");
         let mut family =
-            Family { kind: kind.to_owned(), samples: BTreeMap::new(), buckets: Vec::new() };
+            Family { kind: kind.to_owned(), samples: BTreeMap::new(), buckets: BTreeMap::new() };
         while let Some(sample) = rest.next_if(|line| !line.starts_with('#')) {
             family.add(name, sample);
         }
@@ -55,17 +55,26 @@ impl Family {
         let value: f64 = value.parse().expect("a number");
         assert!(0.0 <= value && value.is_finite(), "{sample}");
         let (full, labels) = match labelled.split_once('{') {
-            Some((full, labels)) => (full, Some(labels.strip_suffix("\"}").expect("an end"))),
-            None => (labelled, None),
+            Some((full, labels)) => (full, labels.strip_suffix('}').expect("an end")),
+            None => (labelled, ""),
         };
-        let label = labels.map(|it| it.split_once("=\"").expect("a label"));
-        match (&*self.kind, full.strip_prefix(name).expect("a sample of its family"), label) {
-            ("gauge", "", None | Some(("use", _))) | ("histogram", "_count" | "_sum", None) => {}
-            ("counter", "_total", None) | ("counter", "_total", Some(("outcome", _))) => {}
-            ("histogram", "_bucket", Some(("le", bound))) => {
+        let read = |label: &'_ str| {
+            let (label, text) = label.split_once("=\"").expect("a label");
+            (label.to_owned(), text.strip_suffix('"').expect("an end").to_owned())
+        };
+        let labels: Vec<_> = labels.split(',').filter(|it| !it.is_empty()).map(read).collect();
+        let names: Vec<&str> = labels.iter().map(|(label, _)| &**label).collect();
+        match (&*self.kind, full.strip_prefix(name).expect("a sample of its family"), &names[..]) {
+            ("gauge", "", [] | ["use"])
+            | ("info", "_info", ["version"])
+            | ("histogram", "_count" | "_sum", [] | ["endpoint"])
+            | ("counter", "_total", [] | ["outcome"] | ["endpoint", "reason"]) => {}
+            ("histogram", "_bucket", ["le"] | ["endpoint", "le"]) => {
+                let (others, (_, bound)) = (&labels[..labels.len() - 1], labels.last().unwrap());
                 assert!(bound == "+Inf" || bound.contains('.'), "{sample}");
                 let bound = bound.replace("+Inf", "inf").parse().expect("a bound");
-                self.buckets.push((bound, value));
+                let others = others.iter().map(|(label, text)| format!("{{{label}=\"{text}\"}}"));
+                self.buckets.entry(others.collect()).or_default().push((bound, value));
             }
             other => panic!("{other:?}"),
         }
@@ -74,21 +83,22 @@ impl Family {
     }
 
     fn check(&self, name: &str) {
-        if self.kind == "histogram" {
+        assert!(!self.samples.is_empty(), "{name}");
+        assert_eq!(self.kind == "histogram", !self.buckets.is_empty(), "{name}");
+        for (labels, buckets) in &self.buckets {
             let rises = |two: &[(f64, f64)]| two[0].0 < two[1].0 && two[0].1 <= two[1].1;
-            assert!(self.buckets.windows(2).all(rises), "{:?}", self.buckets);
-            let last = self.buckets.last().expect("buckets");
-            assert_eq!(*last, (f64::INFINITY, self.samples[&format!("{name}_count")]));
-            assert!(self.samples.contains_key(&format!("{name}_sum")));
-        } else {
-            assert!(!self.samples.is_empty(), "{name}");
+            assert!(buckets.windows(2).all(rises), "{buckets:?}");
+            let last = buckets.last().expect("buckets");
+            assert_eq!(*last, (f64::INFINITY, self.samples[&format!("{name}_count{labels}")]));
+            assert!(self.samples.contains_key(&format!("{name}_sum{labels}")));
         }
     }
 }
 
 /// All samples.
 async fn stats(server: &Server) -> BTreeMap<String, f64> {
-    let answer = server.http("GET", "/metrics").send().await;
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let answer = server.http("GET", "/metrics").header("accept", accept).send().await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some(CONTENT_TYPE)));
     let families = read(str::from_utf8(&answer.body).unwrap());
     families.into_values().flat_map(|family| family.samples).collect()
@@ -191,4 +201,82 @@ async fn stats_are_guarded() {
     let credentials = Credentials::new("ada", "open sesame").unwrap();
     let server = TestServer::with(Settings::default().access(credentials)).await;
     assert_eq!(server.http("GET", "/metrics").send().await.status, 401);
+}
+
+/// The names of samples in the text format of Prometheus. Each must have a description and a type, as `promtool check
+/// metrics` requires.
+fn check_prometheus(text: &str) -> Vec<String> {
+    let mut kinds = BTreeMap::new();
+    let mut helped = None;
+    let mut names = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("# HELP ") {
+            helped = Some(describe(line, "HELP").0);
+        } else if line.starts_with('#') {
+            let (name, kind) = describe(line, "TYPE");
+            assert_eq!(helped.take(), Some(name), "{name} has no help");
+            assert!((kind == "counter") == name.ends_with("_total"), "{name}");
+            assert!(kinds.insert(name, kind).is_none(), "{name} is there twice");
+        } else {
+            let (name, _) = line.split_once(['{', ' ']).expect("a sample");
+            let parts = ["_bucket", "_count", "_sum"];
+            let of_histogram = parts.iter().find_map(|part| name.strip_suffix(part));
+            let of_histogram = of_histogram.filter(|it| kinds.get(it) == Some(&"histogram"));
+            assert!(kinds.contains_key(of_histogram.unwrap_or(name)), "{name} is not described");
+            let labelled = line.rsplit_once(' ').expect("a value").0;
+            names.push(labelled.to_owned());
+        }
+    }
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn both_formats_have_the_same_samples() {
+    let server = TestServer::new().await;
+    let answer = server.http("GET", "/metrics").send().await;
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let names = check_prometheus(str::from_utf8(&answer.body).unwrap());
+    assert!(names.contains(&"metrics_waiting_events".to_owned()), "{names:?}");
+    assert_eq!(names, stats(&server).await.into_keys().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn stats_measure_the_process_and_its_files() {
+    let server = TestServer::new().await;
+    let now = stats(&server).await;
+    let version = format!("metrics_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(now[&version], 1.0);
+    assert!(0.0 < now["metrics_database_bytes"], "{now:?}");
+    if cfg!(target_os = "linux") {
+        assert!(1e6 < now["process_resident_memory_bytes"], "{now:?}");
+        assert!(now["process_open_fds"] < now["process_max_fds"], "{now:?}");
+        assert!(0.0 < now["process_cpu_seconds_total"], "{now:?}");
+        assert!(1.7e9 < now["process_start_time_seconds"], "{now:?}");
+    }
+}
+
+#[tokio::test]
+async fn stats_count_reports_by_endpoint() {
+    let server = TestServer::new().await;
+    let query = |query: serde_json::Value| {
+        let request = server.http("POST", "/api/v1/query").json(&query);
+        async { request.send().await.status }
+    };
+    assert_eq!(query(json!({})).await, 200);
+    assert_eq!(query(json!({"metrics": ["plays"]})).await, 200);
+    assert_eq!(query(json!({"metrics": ["nothing"]})).await, 400);
+    let exported = server.http("GET", "/api/v1/export/sessions").send().await;
+    assert_eq!(exported.status, 200);
+    let now = stats(&server).await;
+    for (sample, expected) in [
+        ("metrics_report_seconds_count{endpoint=\"query\"}", 2.0),
+        ("metrics_report_seconds_count{endpoint=\"export\"}", 1.0),
+        ("metrics_report_seconds_count{endpoint=\"plays\"}", 0.0),
+        ("metrics_report_failures_total{endpoint=\"query\",reason=\"refused\"}", 1.0),
+        ("metrics_report_failures_total{endpoint=\"query\",reason=\"failed\"}", 0.0),
+    ] {
+        assert_eq!(now[sample], expected, "{sample}");
+    }
+    assert!(0.0 < now["metrics_report_seconds_sum{endpoint=\"query\"}"], "{now:?}");
 }

@@ -94,6 +94,12 @@ impl OpenFiles {
         Ok(())
     }
 
+    /// Returns the bytes of the file and of its log.
+    pub(super) fn size_bytes(&self) -> u64 {
+        let lengths = self.files.iter().filter_map(|(file, _)| fs::metadata(file).ok());
+        lengths.map(|found| found.len()).sum()
+    }
+
     /// Returns whether the file was found to be damaged since it was opened.
     pub(super) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Relaxed)

@@ -160,6 +160,10 @@ impl Store for SqliteStore {
         self.read("count sessions", read::count).await
     }
 
+    async fn size_bytes(&self) -> Result<Option<u64>, Error> {
+        Ok(Some(self.files.size_bytes()))
+    }
+
     fn is_damaged(&self) -> bool {
         self.files.is_damaged()
     }

@@ -204,6 +204,20 @@ impl Store for TimescaleStore {
         .await
     }
 
+    /// The size of the whole database: chunks of a hypertable are in other schemas.
+    async fn size_bytes(&self) -> Result<Option<u64>, Error> {
+        self.report("read the size of the database", |connection| {
+            async move {
+                let size =
+                    diesel::dsl::sql::<BigInt>("select pg_database_size(current_database())");
+                let bytes: i64 = size.get_result(connection).await?;
+                Ok(Some(bytes.unsigned_abs()))
+            }
+            .boxed()
+        })
+        .await
+    }
+
     async fn check(&self) -> Result<(), Error> {
         self.record("write", |connection| {
             async move {

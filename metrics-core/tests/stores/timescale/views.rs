@@ -95,3 +95,37 @@ async fn sql_has_the_names_of_classes() {
     }
     check("browser_name", 200, "other").await;
 }
+
+/// The query of a dashboard as Grafana sends it, for a day and one key.
+fn filled_in(query: &str) -> String {
+    query
+        .replace(
+            "$__timeFilter(started_at)",
+            "started_at between '2024-02-28T00:00:00Z' and '2024-03-02T00:00:00Z'",
+        )
+        .replace(
+            "$__timeGroupAlias(started_at, $__interval)",
+            "floor(extract(epoch from started_at) / 60) * 60 as \"time\"",
+        )
+        .replace("$key", "'key'")
+}
+
+#[tokio::test]
+async fn the_dashboard_of_videos_reads_the_views() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/monitoring/videos.json");
+    let board: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let panels = board["panels"].as_array().unwrap();
+    let queries = panels.iter().map(|panel| panel["targets"][0]["rawSql"].as_str().unwrap());
+    let variables = board["templating"]["list"].as_array().unwrap().iter();
+    let variables = variables.filter_map(|variable| variable["definition"].as_str());
+    let queries: Vec<_> = queries.chain(variables).collect();
+    assert!(10 < queries.len(), "{queries:?}");
+    let (_store, database) = empty_store(Postgres).await;
+    let admin = sql(&database.url()).await;
+    for query in queries {
+        let query = filled_in(query);
+        assert!(!query.contains('$'), "{query}");
+        admin.query(&query, &[]).await.unwrap_or_else(|err| panic!("{query}: {err:?}"));
+    }
+}
