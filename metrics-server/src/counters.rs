@@ -1,11 +1,13 @@
 //! Counts connections, refusals and reports, which the recorder does not know.
 
 mod reports;
+mod webhooks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 pub(crate) use self::reports::{BOUNDS, Endpoint, Failure, Reports};
+pub(crate) use self::webhooks::{Delivery, Evaluation, Webhooks};
 
 /// Counters of connections, refusals and reports. All clones share them.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,7 @@ struct Counts {
     refused: AtomicU64,
     out_of_memory: AtomicU64,
     reports: Reports,
+    webhooks: Webhooks,
 }
 
 /// An open connection, counted until this is dropped.
@@ -61,6 +64,11 @@ impl Counters {
     /// The counters of reports.
     pub(crate) fn reports(&self) -> &Reports {
         &self.counts.reports
+    }
+
+    /// The counters of webhooks.
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.counts.webhooks
     }
 
     pub(crate) fn open(&self) -> usize {

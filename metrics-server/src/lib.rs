@@ -62,6 +62,7 @@
 //! * `script.rs` is our own client, which runs in pages; `export.rs` makes files of reports and sessions.
 //! * `attempts.rs` rate-limits guesses of keys and passwords; `guard.rs` refuses requests that pages of other sites
 //!   make with the credentials of a user.
+//! * [`Webhooks`] are rules that watch sessions, and signed requests that tell of them.
 //! * [`serve()`] accepts connections and stops without losing any.
 //! * `binary.rs` is the binary: `binary/config/table.rs` has every setting, `binary/commands/` every command.
 
@@ -113,6 +114,7 @@ mod single_flight;
 mod socket;
 mod table;
 mod tower;
+mod webhooks;
 mod wire;
 mod write_timeout;
 
@@ -133,6 +135,7 @@ pub use route::Routes;
 pub use serve::{listen, serve};
 pub use service::Service;
 pub use settings::Settings;
+pub use webhooks::{InvalidWebhooks, Tried, TryError, Webhooks};
 
 /// Embedding applications share these types between threads: a change that prevents that does not compile.
 const _: () = {

@@ -26,6 +26,8 @@ pub(crate) enum Flow {
     Keys(Arc<[ApiKey]>),
     /// Any other caller, by the network of its address, if that is known.
     Network(Option<IpAddr>),
+    /// The rules of webhooks.
+    Webhooks,
 }
 
 impl Flow {

@@ -88,6 +88,8 @@ pub async fn serve(
         service.counters().clone(),
         service.memory().connections.clone(),
     );
+    let webhooks = service.clone();
+    let webhooks = tokio::spawn(async move { webhooks.run_webhooks().await });
     let mut stop = pin!(stop);
     let mut logged_at: Option<Instant> = None;
     loop {
@@ -131,7 +133,10 @@ pub async fn serve(
     stopping.cancel();
     connections.close();
     let drain = async {
-        tokio::join!(connections.wait(), service.close_sockets());
+        let (.., ended) = tokio::join!(connections.wait(), service.close_sockets(), webhooks);
+        if let Err(err) = ended {
+            tracing::error!(error = &err as &dyn std::error::Error, "webhooks ended early");
+        }
     };
     let limit = || if service.is_store_unavailable() { UNAVAILABLE_DRAIN_MAX } else { DRAIN_MAX };
     let drain_max = limit();

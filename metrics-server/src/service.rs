@@ -32,6 +32,7 @@ use crate::response::Body;
 use crate::route::Route;
 use crate::settings::Settings;
 use crate::share::{Shares, default_share};
+use crate::webhooks;
 
 /// How long a successful health check is cached: a check costs a write, and anybody may request one.
 const HEALTH_KEPT: Duration = Duration::from_secs(1);
@@ -172,6 +173,20 @@ impl Service {
                     "events that were not acknowledged are lost"
                 );
             }
+        }
+    }
+
+    /// Evaluates the rules of [`Settings::webhooks`] every minute and attempts deliveries, until
+    /// [`close_sockets`](Self::close_sockets). Without rules it returns at once.
+    ///
+    /// [`serve()`](crate::serve()) calls it; an application with a server of its own spawns it once. Not cancel safe in
+    /// that a delivery may be sent again, under the same id.
+    pub async fn run_webhooks(&self) {
+        let Inner { metrics, settings, answers, counters, stopping, .. } = &*self.inner;
+        let Some(webhooks) = settings.webhooks.clone() else { return };
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = webhooks::run(webhooks, metrics, answers, counters) => {}
         }
     }
 

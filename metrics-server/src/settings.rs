@@ -14,6 +14,7 @@ use crate::hosts::Hosts;
 use crate::networks::Networks;
 use crate::prefix::Prefix;
 use crate::route::Routes;
+use crate::webhooks::Webhooks;
 
 /// The settings of a [`Service`](crate::Service). More may be added, so a value is made from the default:
 ///
@@ -60,6 +61,9 @@ pub struct Settings {
     /// The memory budget of connections, bodies, messages and responses: by default, that of the
     /// [`Metrics`](metrics_core::Metrics), so that sessions and these share one.
     pub memory: Option<Budget>,
+    /// Rules that watch sessions, and the receivers that are told: by default, none. See
+    /// [`Service::run_webhooks`](crate::Service::run_webhooks).
+    pub webhooks: Option<Webhooks>,
 }
 
 impl Settings {
@@ -134,6 +138,12 @@ impl Settings {
     #[must_use]
     pub fn memory(self, memory: Budget) -> Self {
         Self { memory: Some(memory), ..self }
+    }
+
+    /// Evaluates these rules, and tells their receivers; see [the field](Self::webhooks).
+    #[must_use]
+    pub fn webhooks(self, webhooks: Webhooks) -> Self {
+        Self { webhooks: Some(webhooks), ..self }
     }
 
     /// Serves the routes under this path, like `/analytics`. Requests arrive with it; see [`Prefix::new`].

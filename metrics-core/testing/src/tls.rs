@@ -84,6 +84,12 @@ impl Identity {
         Self::new(version_1(newer.der(), &key), &key)
     }
 
+    /// Returns an acceptor of connections from clients that begin with TLS.
+    #[must_use]
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
     fn new(certificate: CertificateDer<'static>, key: &KeyPair) -> Self {
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))

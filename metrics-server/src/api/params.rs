@@ -103,7 +103,6 @@ impl Params {
     }
 
     /// Wraps parameters that are parsed already.
-    #[cfg(feature = "binary")]
     pub(crate) fn of(values: Map<String, Value>, granted: Granted) -> Self {
         Self { values, nulls: Vec::new(), granted }
     }

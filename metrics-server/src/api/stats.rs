@@ -67,6 +67,7 @@ pub(crate) async fn stats(
     recording(&mut page, &metrics.stats(), counters, connected);
     store(&mut page, &metrics.stats(), sizes);
     reports(&mut page, counters);
+    webhooks(&mut page, counters);
     self::memory(&mut page, &metrics.stats(), counters, memory);
     response::text(format.content_type(), page.finish())
 }
@@ -238,6 +239,26 @@ fn reports(page: &mut Page, counters: &Counters) {
             page.sample("metrics_report_failures_total", &labels, count);
         }
     }
+}
+
+fn webhooks(page: &mut Page, counters: &Counters) {
+    let webhooks = counters.webhooks();
+    page.gauge("metrics_webhook_rules", "Rules of webhooks.", webhooks.rules());
+    page.gauge(
+        "metrics_webhook_queue",
+        "Deliveries that no receiver accepted yet.",
+        webhooks.queue(),
+    );
+    page.outcomes(
+        "metrics_webhook_deliveries",
+        "Attempts to deliver a webhook, and deliveries that were given up or dropped, by outcome.",
+        &webhooks.deliveries(),
+    );
+    page.outcomes(
+        "metrics_webhook_evaluations",
+        "Evaluations of rules of webhooks, by outcome.",
+        &webhooks.evaluations(),
+    );
 }
 
 fn memory(page: &mut Page, stats: &Stats, counters: &Counters, memory: &Memory) {

@@ -1,4 +1,5 @@
-//! Commands: moving and exporting databases, erasing sessions, changing keys, and requesting the health of a server.
+//! Commands: moving and exporting databases, erasing sessions, changing keys, trying webhooks, and requesting the health of
+//! a server.
 
 mod blocks;
 mod copy;
@@ -8,6 +9,7 @@ mod health;
 mod import;
 mod keys;
 mod progress;
+mod webhooks;
 
 use std::error::Error;
 
@@ -23,6 +25,9 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
     let here = &config.database;
     match command {
         Command::Migrate => open(config, here).await.map(drop),
+        Command::Webhooks(command) => {
+            webhooks::run(config.settings.webhooks.as_ref(), command).await
+        }
         Command::Health => health::check_health(config.listen).await,
         Command::Copy { from, to } => {
             let (from, to) = (open_there(config, from).await?, open(config, to).await?);

@@ -28,7 +28,7 @@ use metrics_core::source::PageDetail;
 use metrics_core::store::Migrations;
 use metrics_core::time_bucket::Span;
 
-pub(crate) use self::command::{Command, KeysCommand, KeysFormat, SessionsImport};
+pub(crate) use self::command::{Command, KeysCommand, KeysFormat, SessionsImport, WebhooksCommand};
 use self::exposure::Authentication;
 use self::source::Source;
 use crate::access::Access;
@@ -84,12 +84,24 @@ impl Database {
     /// The file for sessions that the database does not take: in `directory`, or beside the database. Its name is that
     /// of the database, so that several may share a directory, and holds no user and no password.
     fn spool(&self, directory: Option<PathBuf>) -> Spool {
+        let (directory, name) = self.place(directory);
+        Spool::new(directory, name)
+    }
+
+    /// The file for the state of webhooks, beside spooled sessions.
+    fn webhooks_state(&self, directory: Option<PathBuf>) -> PathBuf {
+        let (directory, name) = self.place(directory);
+        directory.join(format!("{name}.webhooks"))
+    }
+
+    /// The directory for files of the server, and the beginning of their names.
+    fn place(&self, directory: Option<PathBuf>) -> (PathBuf, String) {
         match self {
             Self::Sqlite(path) => {
                 let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let beside = || beside.unwrap_or(Path::new(".")).to_owned();
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-                Spool::new(directory.unwrap_or_else(beside), name)
+                (directory.unwrap_or_else(beside), name.into_owned())
             }
             Self::Postgres(PostgresUrl(url)) => {
                 let location = url.split_once("://").map_or(&**url, |(_, rest)| rest);
@@ -97,7 +109,7 @@ impl Database {
                 let location = location.rsplit_once('@').map_or(location, |(_, location)| location);
                 let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
                 let name: String = location.chars().map(plain).collect();
-                Spool::new(directory.unwrap_or_else(|| ".".into()), name)
+                (directory.unwrap_or_else(|| ".".into()), name)
             }
         }
     }
@@ -194,8 +206,12 @@ impl Config {
         let listen = source.get(&table::LISTEN)?;
         let memory = memory_of(&source, serves)?;
         let fitting = (memory / CONNECTIONS_PART / CONNECTION_BYTES).clamp(1, CONNECTIONS_MAX);
+        let directory = source.get(&table::SPOOL)?;
+        let webhooks = source.get(&table::WEBHOOKS)?;
+        let state_file = database.webhooks_state(directory.clone());
         let settings = Settings {
-            spool: Some(database.spool(source.get(&table::SPOOL)?)),
+            spool: Some(database.spool(directory)),
+            webhooks: webhooks.map(|webhooks| webhooks.state_file(state_file)),
             ..settings_of(&source, serves.then_some(listen))?
         };
         Ok(Self {

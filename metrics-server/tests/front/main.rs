@@ -9,3 +9,4 @@ mod mount;
 mod page;
 mod readme;
 mod stores;
+mod webhooks;

@@ -92,6 +92,7 @@ const SERVER: &[&str] = &[
     "reads",
     "permits",
     "body",
+    "webhooks",
     "settings",
     "guard",
     "outbox",

@@ -63,6 +63,17 @@ pub(crate) enum Command {
     },
     /// Request the health of the running server.
     Health,
+    /// Check or try the rules of webhooks.
+    Webhooks(WebhooksCommand),
+}
+
+/// A command about webhooks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum WebhooksCommand {
+    /// List the rules of the file, which were checked when it was read.
+    Check,
+    /// Send a test delivery of this rule.
+    Try(String),
 }
 
 /// The options of an import of sessions.
@@ -106,7 +117,11 @@ impl Command {
     pub(crate) fn prints(&self) -> bool {
         matches!(
             self,
-            Self::Keys(_) | Self::Export { .. } | Self::Erase { .. } | Self::Delete { .. }
+            Self::Keys(_)
+                | Self::Export { .. }
+                | Self::Erase { .. }
+                | Self::Delete { .. }
+                | Self::Webhooks(_)
         )
     }
 
@@ -118,6 +133,10 @@ impl Command {
         let refused = |line: &str| ConfigError::Refused(line.to_owned());
         Ok(match flags {
             CommandFlags::Health => Self::Health,
+            CommandFlags::Webhooks(WebhooksFlags::Check) => Self::Webhooks(WebhooksCommand::Check),
+            CommandFlags::Webhooks(WebhooksFlags::Try { rule }) => {
+                Self::Webhooks(WebhooksCommand::Try(rule))
+            }
             CommandFlags::Keys(flags) => Self::Keys(flags.read()?),
             CommandFlags::Erase(flags) => flags.read()?,
             CommandFlags::Delete(flags) => Self::Delete { dry_run: flags.dry_run },
@@ -169,7 +188,7 @@ pub(crate) enum CommandFlags {
     /// Verify or rebuild the blocks and totals that reports read; servers may run meanwhile
     #[command(subcommand)]
     Blocks(BlocksFlags),
-    /// List, create, change, revoke and restore API keys; running servers follow within a second
+    /// List, create, change, revoke and restore API keys; running servers follow in a second
     #[command(subcommand)]
     Keys(KeysFlags),
     /// Erase sessions, and videos and pages without others; each flag narrows the selection
@@ -178,7 +197,7 @@ pub(crate) enum CommandFlags {
     Delete(SureFlags),
     /// Export a report or all sessions as CSV or NDJSON; servers may run meanwhile
     Export(Box<ExportFlags>),
-    /// Print any metrics by any dimensions: `export query`, with the query as the first argument
+    /// Print any metrics by any dimensions: `export query`, with the query as first argument
     Query {
         /// The query, like `{"metrics": ["plays"], "dimensions": ["video"]}` [default: plays and view
         /// time of the last 30 days]
@@ -187,10 +206,13 @@ pub(crate) enum CommandFlags {
         #[command(flatten)]
         flags: Box<ReportFlags>,
     },
-    /// List the videos with their plays, view time and average percentage viewed: `export videos`
+    /// List the videos with plays, view time and average percentage viewed: `export videos`
     Videos(Box<ReportFlags>),
     /// Check whether the local server is ready to record, for container health checks
     Health,
+    /// Check the rules in `METRICS_WEBHOOKS`, or send a test delivery
+    #[command(subcommand)]
+    Webhooks(WebhooksFlags),
 }
 
 /// The confirmation: one of the two flags is required.
@@ -215,6 +237,17 @@ fn named(name: &str, url: &str) -> Result<Database, ConfigError> {
 fn read_key(name: &str, key: &str) -> Result<ApiKey, ConfigError> {
     // The value may be a mistyped secret, and the message ends up in a log.
     ApiKey::new(key).map_err(|err| ConfigError::Refused(format!("{name} is not an API key: {err}")))
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum WebhooksFlags {
+    /// Check the file of rules, and print a line per rule
+    Check,
+    /// Send a delivery that is marked as a test, and print the answer
+    Try {
+        /// The name of the rule
+        rule: String,
+    },
 }
 
 #[derive(Debug, clap::Subcommand)]

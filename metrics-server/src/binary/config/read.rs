@@ -14,6 +14,7 @@ use super::{Database, PostgresUrl};
 use crate::cors::Cors;
 use crate::hosts::{self, Hosts};
 use crate::networks::{InvalidNetwork, Networks};
+use crate::webhooks::Webhooks;
 
 /// A value that its type reads.
 pub(super) fn parsed<T: FromStr>(text: &str) -> Result<T, Unreadable> {
@@ -95,6 +96,15 @@ pub(super) fn read_bot_networks(file: &str) -> Result<Arc<Networks>, Unreadable>
     let text = std::fs::read_to_string(file).map_err(|err| unreadable(&err))?;
     let networks = text.parse().map_err(|err: InvalidNetwork| unreadable(&err))?;
     Ok(Arc::new(networks))
+}
+
+/// Reads the file that has the rules of webhooks.
+pub(super) fn read_webhooks(file: &str) -> Result<Option<Webhooks>, Unreadable> {
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let unusable = |err| Unreadable::Because(format!("cannot be used: {err}"));
+    Webhooks::from_file(file).map(Some).map_err(unusable)
 }
 
 pub(super) fn read_hosts(text: &str) -> Result<Hosts, Unreadable> {

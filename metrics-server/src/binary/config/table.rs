@@ -13,13 +13,14 @@ use metrics_core::{ApiKey, Bots};
 use super::memory::read_memory;
 use super::read::{
     chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_hosts, read_limits,
-    read_log_filter, read_retention, switched, verbatim, within,
+    read_log_filter, read_retention, read_webhooks, switched, verbatim, within,
 };
 use super::setting::{About, Default, SERVER, Setting};
 use super::{Database, LogFormat};
 use crate::cors::Cors;
 use crate::hosts::Hosts;
 use crate::networks::Networks;
+use crate::webhooks::Webhooks;
 
 /// The server and all commands that open a store.
 const WITH_STORE: &[&str] =
@@ -28,7 +29,7 @@ const WITH_STORE: &[&str] =
 /// The server and all commands.
 const ALL: &[&str] = &[
     SERVER, "copy", "import", "blocks", "keys", "erase", "delete", "export", "query", "videos",
-    "health",
+    "health", "webhooks",
 ];
 
 /// Defines settings, and the table of all of them.
@@ -267,6 +268,14 @@ settings! {
         accepted: "a number, 1 or more",
         help: "The largest number of connections of an address, or of a /64 network of IPv6; with \
                METRICS_FORWARDED_HEADER, of its requests and websockets. This machine is exempt"
+    }
+    WEBHOOKS: Option<Webhooks> {
+        read: read_webhooks,
+        variable: "METRICS_WEBHOOKS",
+        accepted: "a file of rules",
+        help: "A file of rules that watch sessions and tell receivers by signed requests, as JSON; it is read again when \
+               it is replaced",
+        commands: &[SERVER, "webhooks"]
     }
     LOG_FORMAT: LogFormat {
         read: |text| chosen(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),

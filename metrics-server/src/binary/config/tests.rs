@@ -400,6 +400,11 @@ fn limits_and_pages_are_read() {
             "/no/such/file",
             "METRICS_BOT_NETWORKS is \"/no/such/file\", which cannot be read",
         ),
+        (
+            "METRICS_WEBHOOKS",
+            "/no/such/file",
+            "METRICS_WEBHOOKS is \"/no/such/file\", which cannot be used: the file cannot be read: ",
+        ),
     ] {
         let refused = read(&[], &[(name, value)]).unwrap_err().to_string();
         assert!(refused.starts_with(expected), "{refused}");
