@@ -251,10 +251,8 @@ fn requests() -> Vec<(&'static str, Value)> {
     }
     requests.push(("dimensions/session.own", json!({})));
     requests.push(("dimensions/video.title", json!({ "search": "title" })));
-    for table in ["plays", "sources", "engagement"] {
-        let target = ["export/plays", "export/sources", "export/engagement"];
-        let target = target.into_iter().find(|it| it.ends_with(table)).unwrap();
-        requests.push((target, all.clone()));
+    for table in ["export/plays", "export/sources", "export/engagement"] {
+        requests.push((table, all.clone()));
     }
     requests.push(("export/query", by(json!(["session.own", "video.title"]))));
     requests.push(("export/videos", all));
