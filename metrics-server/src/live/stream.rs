@@ -101,7 +101,11 @@ impl Stream {
                 return None;
             }
             if check_at <= now {
-                if !(self.right)().await {
+                let has_right = tokio::select! {
+                    has_right = (self.right)() => has_right,
+                    () = self.stopping.cancelled() => false,
+                };
+                if !has_right {
                     return None;
                 }
                 self.checked_at = Instant::now();
@@ -200,8 +204,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_ends_at_once_when_the_server_stops() {
-        let (_updates, mut stream, stopping) = stream(None, always());
+        let (_updates, mut one, stopping) = stream(None, always());
         stopping.cancel();
-        assert_eq!(next(&mut stream).await, None);
+        assert_eq!(next(&mut one).await, None);
+        // Also while its right is checked.
+        let stopping = CancellationToken::new();
+        let stops = stopping.clone();
+        let right: Right = Box::new(move || {
+            stops.cancel();
+            Box::pin(std::future::pending())
+        });
+        let (_updates, mut one, _) = stream(Some(1), right);
+        one.stopping = stopping;
+        while next(&mut one).await.is_some() {}
     }
 }
