@@ -282,7 +282,8 @@ export class MetricsWatching extends MetricsElement {
 
   // A browser's own stream of events cannot send a token.
   async #stream(body, signal) {
-    const address = new URL('api/v1/live', this.server);
+    // Only the number is shown, so each event has one video of one part.
+    const address = new URL('api/v1/live?limit=1&parts=1', this.server);
     for (const [name, value] of Object.entries(body)) address.searchParams.set(name, typeof value === 'string' ? value : JSON.stringify(value));
     const silence = new AbortController();
     let timer = 0;

@@ -19,15 +19,20 @@ const LESS_IS_BETTER = new Set(data.QUALITY);
 const PLURALS = { page: 'pages', device: 'devices', browser: 'browsers', platform: 'platforms' };
 const NAMES = { ios: 'iOS', mac: 'macOS', ie: 'Internet Explorer' };
 
-const nameOf = (dimension, value) => {
+const plainName = (dimension, value) => {
   if (dimension === 'page') return value.replace(/^https?:\/\//, '');
   return NAMES[value] ?? value.charAt(0).toUpperCase() + value.slice(1);
 };
+
+// Equal for equal states.
+const textOf = ({ identifier, body, compare, interval, source, against }) =>
+  JSON.stringify([identifier, body, compare, interval, source, against ?? null]);
 
 class VideoScreen {
   #aborting = new AbortController();
   #charts = {};
   #shown = {};
+  #chosen = null;
 
   constructor(container, options) {
     this.options = { locale: 'en', ...options };
@@ -41,13 +46,20 @@ class VideoScreen {
     this.update(options.state);
   }
 
-  /** Shows another selection. Until it is answered, no figures of another are there. */
+  /**
+   * Shows another selection, or the same one with new figures. Until it is answered, no figures of another are there.
+   */
   update(state) {
+    const [text, before] = [textOf(state), this.state && textOf(this.state)];
+    const isOwn = text === this.#chosen;
+    this.#chosen = null;
+    // A comparison that was chosen here comes back by way of the address.
+    if (isOwn && text === before) return;
     const isOther = this.state?.identifier !== state.identifier;
     this.state = state;
     this.#aborting.abort();
     this.#aborting = new AbortController();
-    this.#clear(isOther);
+    if (text !== before || !this.error.hidden) this.#clear(isOther);
     this.#load(this.#aborting.signal);
   }
 
@@ -62,7 +74,7 @@ class VideoScreen {
     const { words } = this;
     this.title = html('h2', { dir: 'auto' });
     this.about = html('p');
-    this.error = html('div', { class: 'vs-card vs-error', role: 'alert' });
+    this.error = html('div', { class: 'vs-card vs-error', role: 'alert', hidden: '' });
     this.empty = html('p', { class: 'vs-card vs-empty', role: 'status' });
     this.figures = html('dl', { class: 'vs-figures' });
     this.totals = html('section', { class: 'vs-card' }, this.figures);
@@ -160,7 +172,7 @@ class VideoScreen {
     const selected = data.selectedValues(data.membersOf(this.state), dimension);
     const { onFilter } = this.options;
     const rows = this.#shown[dimension].map(({ name, value }) => ({
-      name: nameOf(dimension, name), title: name, value, key: name, isActive: selected.includes(name),
+      name: this.#nameOf(dimension, name), title: name, value, key: name, isActive: selected.includes(name),
     }));
     this.#draw(dimension, bars, rows, {
       limit, caption: this.words[dimension], valueName: this.words.plays,
@@ -200,8 +212,14 @@ class VideoScreen {
     return totals.compared;
   }
 
+  // The skeleton of the page has names in each language.
+  #nameOf(dimension, value) {
+    return this.options.nameOf?.(dimension, value) ?? plainName(dimension, value);
+  }
+
   #choose(against) {
     this.state = { ...this.state, against: against || undefined };
+    this.#chosen = textOf(this.state);
     this.options.onAgainst?.(against || null);
     this.note.hidden = true;
     if (this.#shown.curve) this.stage.show(this.#shown.curve);
@@ -244,7 +262,8 @@ class VideoScreen {
 
   #change(name, change) {
     if (change === null || change === undefined) return [];
-    const text = numberText(change, this.options.locale, { style: 'percent', maximumFractionDigits: 0, signDisplay: 'exceptZero' });
+    const size = numberText(Math.abs(change), this.options.locale, { style: 'percent', maximumFractionDigits: Math.abs(change) < 0.1 ? 1 : 0 });
+    const text = `${change < 0 ? '−' : '+'}${size}`;
     const isGood = LESS_IS_BETTER.has(name) ? change < 0 : change > 0;
     const kind = Math.abs(change) < 0.005 ? '' : isGood ? 'is-good' : 'is-bad';
     return [html('bdi', { class: `vs-change ${kind}`, title: fill(this.words.change, { change: text }) }, text)];
@@ -257,7 +276,7 @@ class VideoScreen {
     const rows = (dimension) => {
       const selected = data.selectedValues(data.membersOf(state), dimension);
       const found = (this.#shown[dimension] ?? []).filter(({ name }) => !selected.includes(name)).slice(0, 12);
-      return group(words[dimension], found.map(({ name }) => option(`${dimension}=${name}`, nameOf(dimension, name))));
+      return group(words[dimension], found.map(({ name }) => option(`${dimension}=${name}`, this.#nameOf(dimension, name))));
     };
     const period = state.body.timeframe === 'all' ? [] : group(words.period, [option('previous', words.previous)]);
     const videos = group(words.video, (this.others ?? []).map(({ identifier, title }) => option(`video=${identifier}`, title)));

@@ -95,7 +95,8 @@ test('names of buckets follow the locale and the zone', () => {
   assert.equal(axisText(start, partsOf(start, 'UTC'), { ...options, bucket: 'hour', timezone: 'UTC' }), '23:00');
   assert.equal(clockText(65), '1:05');
   assert.equal(clockText(3_725.9), '1:02:05');
-  assert.deepEqual([0, 8.25, 65, 3_600, 7_260].map((it) => spanText(it, 'en')), ['0s', '8.3s', '1m 5s', '1h', '2h 1m']);
+  const spans = [0, 8.25, 59.4, 59.7, 65, 3_600, 7_260, 360_000, 4e9].map((it) => spanText(it, 'en'));
+  assert.deepEqual(spans, ['0 s', '8.3 s', '59 s', '1 min', '1 min 5 s', '1 h', '2 h 1 min', '100 h', '1.1M h']);
   assert.equal(formatOf({ unit: 'share', locale: 'en' })(0.123), '12%');
   assert.equal(formatOf({ locale: 'de' })(1_234), '1.234');
 });

@@ -109,7 +109,7 @@ suite.test('the screen of a video shows its curve, in step with the video', asyn
   await show(page, { identifier: 'tide', source: '/page/tide.webm' });
   await eventually(async () => assert.deepEqual(await page.locator('.vs-figures dd').allInnerTexts().then((all) => all.slice(0, 1)), [String(SESSIONS)]));
   const label = await page.locator('.mc-retention svg[role=img]').getAttribute('aria-label');
-  assert.match(label, /^Retention of 8 sessions over 0:30: 100% at the start, 50% half-way, 50% at the end; Most leave at 0:09; Half have left at 0:10$/);
+  assert.match(label, /^Retention over 0:30 \(sessions: 8\): 100% at the start, 50% half-way, 50% at the end; Most leave at 0:09; Half have left at 0:10$/);
   const video = page.locator('.vs video');
   await eventually(async () => assert.ok(await video.isVisible()));
   // The position in the chart is the position in the video.
@@ -138,6 +138,11 @@ suite.test('a curve is compared with a device and with another video', async (sc
   await page.locator('.vs select').selectOption('video=dusk');
   await eventually(async () => assert.match(await legend(), /dusk/));
   assert.equal(await page.evaluate(() => window.against), 'video=dusk');
+  // The address brings the choice back: nothing is requested or hidden because of it.
+  let requests = 0;
+  page.on('request', () => requests++);
+  await page.evaluate(() => window.shown.update({ against: 'video=dusk', ...window.state }));
+  assert.deepEqual([requests, /dusk/.test(await legend())], [0, true]);
   assert.equal(await page.locator('.vs-note').isVisible(), true, 'by percent: they differ in length');
   await page.locator('.vs select').selectOption('');
   await eventually(async () => assert.doesNotMatch(await legend(), /dusk/));

@@ -41,7 +41,7 @@ suite.test('the elements show the reports of a server of another origin, in thei
     <metrics-retention identifier="intro"></metrics-retention>
     <metrics-heat-strip identifier="intro" lang="nl"></metrics-heat-strip>
     <metrics-plays identifier="intro" lang="de" timezone="UTC" compare="previous_period"></metrics-plays>`);
-  await eventually(async () => assert.match(await sentence(page, 'metrics-retention'), /^Retention of 6 sessions over 0:20: 100% /));
+  await eventually(async () => assert.match(await sentence(page, 'metrics-retention'), /^Retention over 0:20 \(sessions: 6\): 100% /));
   await eventually(async () => assert.equal(await sentence(page, 'metrics-heat-strip'), 'Meest bekeken bij 0:00, minst bij 0:10'));
   await eventually(async () => assert.match(await sentence(page, 'metrics-plays'), /: insgesamt 6, höchstens 6 /));
   const origins = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name).origin));
@@ -107,7 +107,7 @@ suite.test('the number that watch now comes by stream', async (scene) => {
   });
   await page.evaluate(() => document.body.insertAdjacentHTML('beforeend', '<metrics-watching identifier="intro" filters=\'[["is","device",["mobile"]]]\'></metrics-watching>'));
   await eventually(async () => assert.match(await page.locator('metrics-watching .count').innerText(), /^7\s*watching now$/));
-  assert.deepEqual(Object.fromEntries(streams[0]), { identifier: 'intro', filters: '[["is","device",["mobile"]]]' });
+  assert.deepEqual(Object.fromEntries(streams[0]), { limit: '1', parts: '1', identifier: 'intro', filters: '[["is","device",["mobile"]]]' });
 });
 
 suite.test('without a stream the number is polled', async (scene) => {
@@ -120,6 +120,17 @@ suite.test('without a stream the number is polled', async (scene) => {
   });
   await page.evaluate(() => document.body.insertAdjacentHTML('beforeend', '<metrics-watching identifier="intro" refresh="1"></metrics-watching>'));
   await eventually(async () => assert.match(await page.locator('metrics-watching .count').innerText(), /^[3-9]\s*watching now$/), 10_000);
+});
+
+suite.test('the number follows the viewers', async (scene) => {
+  const { page, server } = await open(scene, '<metrics-watching identifier="intro"></metrics-watching>');
+  const count = () => page.locator('metrics-watching [part=count]').innerText();
+  await eventually(async () => assert.equal(await count(), '0'));
+  const event = { session_id: 'live', embed_id: 'intro', key: EXAMPLE_KEY, duration: 20 };
+  await server.request('events', { events: [{ ...event, name: 'play', video_time: 0, timestamp: Date.now() }] });
+  await eventually(async () => assert.equal(await count(), '1'), 15_000);
+  await server.request('events', { events: [{ ...event, name: 'pause', video_time: 1, timestamp: Date.now() }] });
+  await eventually(async () => assert.equal(await count(), '0'), 15_000);
 });
 
 suite.test('the module is small, and its colours are those of the page', async (scene) => {

@@ -21,19 +21,14 @@ export function clockText(seconds) {
   return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
-/** A length of time with at most two units: `12m 5s`. */
+/** A length of time with at most two units: `12 min 5 s`. */
 export function spanText(seconds, locale) {
-  const part = (value, unit, digits = 0) =>
-    numberText(value, locale, { style: 'unit', unit, unitDisplay: 'narrow', maximumFractionDigits: digits });
-  if (seconds < 60) return part(seconds, 'second', seconds < 10 ? 1 : 0);
-  const two = (first, second) => (second.value ? `${first} ${part(second.value, second.unit)}` : first);
+  if (seconds < 59.5) return `${numberText(seconds, locale, { maximumFractionDigits: seconds < 10 ? 1 : 0 })} s`;
   const whole = Math.round(seconds);
-  if (whole < 3600) return two(part(Math.floor(whole / 60), 'minute'), { value: whole % 60, unit: 'second' });
-  const [hours, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];
-  if (hours < 100) return two(part(hours, 'hour'), { value: rest, unit: 'minute' });
-  return numberText(hours, locale, {
-    style: 'unit', unit: 'hour', unitDisplay: 'narrow', notation: hours < 10_000 ? 'standard' : 'compact', maximumFractionDigits: 1,
-  });
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  if (h === 0) return s ? `${m} min ${s} s` : `${m} min`;
+  if (h < 100) return m ? `${h} h ${m} min` : `${h} h`;
+  return `${numberText(h, locale, h < 100_000 ? {} : { notation: 'compact', maximumFractionDigits: 1 })} h`;
 }
 
 /** The function that formats values of a unit; with `isShort` for an axis. */
