@@ -13,8 +13,8 @@ use metrics_core::{ApiKey, Metrics};
 
 use crate::access::Grant;
 use crate::error::Error;
+use crate::prefix::Prefix;
 use crate::response::{self, Body};
-use crate::settings::Settings;
 
 pub use look::{InvalidLogo, Logo, PageLook};
 
@@ -50,15 +50,16 @@ impl Document {
         self,
         metrics: &Metrics,
         granted: &Grant,
-        settings: &Settings,
+        prefix: &Prefix,
+        look: &PageLook,
     ) -> Response<Body> {
         let is_example = match ApiKey::new(EXAMPLE_KEY) {
             Ok(key) => granted.covers(&key) && metrics.accepts_key(&key).await.unwrap_or(false),
             Err(_) => false,
         };
-        let mut response = response::html(StatusCode::OK, self.text(is_example, settings));
+        let mut response = response::html(StatusCode::OK, self.text(is_example, prefix, look));
         let headers = response.headers_mut();
-        let policy = format!("{POLICY}{}", settings.page.ancestors());
+        let policy = format!("{POLICY}{}", look.ancestors());
         // An origin that no header can have permits no page.
         let policy = HeaderValue::try_from(policy)
             .unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
@@ -69,11 +70,11 @@ impl Document {
         response
     }
 
-    fn text(self, is_example: bool, settings: &Settings) -> String {
+    fn text(self, is_example: bool, prefix: &Prefix, look: &PageLook) -> String {
         // Relative if no prefix is known: a proxy may prepend a path.
-        let prefix = settings.prefix.as_str();
+        let prefix = prefix.as_str();
         let at = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        let logo = if settings.page.logo.is_some() { LOGO } else { "icon.svg" };
+        let logo = if look.logo.is_some() { LOGO } else { "icon.svg" };
         let metrics: Vec<_> = Metric::ALL.iter().map(|it| it.as_str()).collect();
         let text = match self {
             Self::Page => include_str!("page/index.html"),
@@ -85,7 +86,7 @@ impl Document {
             .replace("{{example_key}}", if is_example { EXAMPLE_KEY } else { "" })
             .replace("{{logo}}", &format!("{{{{at}}}}page/{logo}"))
             .replace("{{at}}", &escaped(&at))
-            .replace("{{name}}", &escaped(&settings.page.name))
+            .replace("{{name}}", &escaped(&look.name))
     }
 }
 
@@ -126,9 +127,9 @@ mod tests {
 
     #[test]
     fn nothing_is_left_to_fill_in() {
-        let settings = Settings::default().prefix("analytics");
+        let (prefix, look) = (Prefix::new("analytics"), PageLook::default());
         for document in [Document::Page, Document::Demo] {
-            let text = document.text(true, &settings);
+            let text = document.text(true, &prefix, &look);
             assert!(!text.contains("{{") && !text.contains("}}"), "{text}");
             assert!(text.contains("/analytics/page/icon.svg"), "{text}");
         }

@@ -47,8 +47,10 @@ impl Service {
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
             (Route::LongPoll, _) => self.long_poll(request).await,
-            (Route::Page, _) => Ok(Document::Page.show(metrics, &granted, settings).await),
-            (Route::Demo, _) => Ok(Document::Demo.show(metrics, &granted, settings).await),
+            (Route::Page | Route::Demo, _) => {
+                let document = if route == Route::Demo { Document::Demo } else { Document::Page };
+                Ok(document.show(metrics, &granted, &settings.prefix, &settings.page).await)
+            }
             (Route::PageFile(name), method) => {
                 page::file(name, &method, request.headers(), &settings.page)
             }
