@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
 use tokio::time::timeout;
 
@@ -38,7 +39,7 @@ impl Service {
         }
         let (mut request, granted) = match self.admit(route, request).await? {
             (request, Admission::Granted(granted)) => (request, granted),
-            (_, Admission::Refused(response)) if route == Route::Page => {
+            (_, Admission::Refused(response)) if matches!(route, Route::Page | Route::Demo) => {
                 return Ok(self.to_sign_in(response));
             }
             (_, Admission::Refused(response)) => return Ok(response),
@@ -60,14 +61,7 @@ impl Service {
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
-            (Route::Stats, _) => {
-                let Inner { counters, memory, sockets, longpolls, lives, measured, .. } =
-                    &*self.inner;
-                let connected = (sockets.len(), longpolls.len(), lives.len());
-                let measured = (measured, settings.spool.as_ref());
-                let (counted, headers) = ((counters, memory), request.headers());
-                Ok(stats::stats(metrics, counted, connected, measured, headers).await)
-            }
+            (Route::Stats, _) => Ok(self.stats(request.headers()).await),
             (Route::Events, _) => {
                 let (key, only) = self.keys_of(request.uri().query(), request.headers()).await?;
                 let info = self.connection_info(&request, Way::Batch);
@@ -100,5 +94,14 @@ impl Service {
                 self.measured(route, granted, flow, sent).await
             }
         }
+    }
+
+    /// The statistics of this process.
+    async fn stats(&self, headers: &HeaderMap) -> Response<Body> {
+        let Inner { metrics, counters, memory, sockets, longpolls, lives, measured, .. } =
+            &*self.inner;
+        let connected = (sockets.len(), longpolls.len(), lives.len());
+        let measured = (measured, self.inner.settings.spool.as_ref());
+        stats::stats(metrics, (counters, memory), connected, measured, headers).await
     }
 }
