@@ -11,7 +11,7 @@ use std::time::Duration;
 use metrics_core::copy::{Copied, CopyError, copy};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
-use metrics_core::store::{RowId, SessionWrite, Store, Subject};
+use metrics_core::store::{RevokedToken, RowId, SessionWrite, Store, Subject};
 use metrics_core::upkeep;
 use metrics_core::user_agent::{Browser, UserAgentClass};
 use metrics_core::{ApiKey, Join, Metrics, PlayerEvent, Source, Video};
@@ -299,6 +299,24 @@ async fn a_valid_key_is_not_lost_to_one_that_is_revoked() {
     let err = refusal(&*from, &*to).await;
     assert!(matches!(err, CopyError::Revoked { keys: 1 }), "{err:?}");
     assert_eq!(to.load(&[writes[0].id]).await.unwrap(), [None]);
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_stays_so_in_the_copy() {
+    let [(from, _from), (to, _to)] = files().await;
+    let token = |id: &str, until_ms| RevokedToken { id: id.to_owned(), until: instant(until_ms) };
+    let revoke = async |store: &Arc<dyn Store>, token: &RevokedToken| {
+        store.revoke_token(token, instant(START_MS)).await.unwrap();
+    };
+    revoke(&from, &token("a", START_MS + 1)).await;
+    revoke(&from, &token("b", START_MS + 2)).await;
+    revoke(&to, &token("b", START_MS + 3)).await;
+    // A copy may be repeated.
+    for _ in 0..2 {
+        assert_eq!(copy(&*from, &*to, |_| {}).await.unwrap(), Copied::default());
+        let there = to.revoked_tokens(None).await.unwrap();
+        assert_eq!(there, [token("a", START_MS + 1), token("b", START_MS + 3)]);
+    }
 }
 
 async fn a_session_goes_on_in_the_copy(backend: Backend) {
