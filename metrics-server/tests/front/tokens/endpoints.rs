@@ -354,6 +354,21 @@ async fn check(server: &TestServer, own: &Part, asked: &Part) {
         });
         assert!(checked.is_ok(), "{context}: {answer:?}");
     }
+    let mut stream = server.live(&live_query(&token, asked)).await;
+    if names_other_key {
+        assert_eq!(stream.answer.status, 403);
+        return;
+    }
+    let (_, state) = stream.state().await;
+    assert_eq!((&state["plays"], &state["videos"]), (&json!(selected.len()), &json!([])));
+}
+
+/// The query string of a stream of today's sessions.
+fn live_query(token: &str, asked: &Part) -> String {
+    let members = asked.members(false);
+    let members = members.as_object().unwrap().iter().map(|(name, it)| (&**name, it.to_string()));
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("token", token).extend_pairs(members).finish()
 }
 
 #[test]
@@ -468,5 +483,15 @@ async fn a_token_counts_its_own_viewers_of_now() {
         let token = token(&server, &members).await;
         let answer = server.http("GET", &format!("/api/v1/watching?token={token}")).send().await;
         assert_eq!(answer.json(), json!({ "watching": watching }), "{members}");
+        let state = server.live(&format!("token={token}")).await.state().await.1;
+        let videos = &state["videos"];
+        assert_eq!(state["watching"], watching, "{members}: {state}");
+        assert_eq!(videos[0]["watching"].as_u64().unwrap_or(0), watching, "{members}: {state}");
     }
+    let none = token(&server, &json!({ "metrics": ["watching"] })).await;
+    assert_eq!(
+        server.live(&format!("token={none}")).await.answer.status,
+        403,
+        "it shows plays too"
+    );
 }

@@ -36,7 +36,7 @@ async fn reports_and_keys_and_the_page_need_credentials() {
     }
     assert_eq!(server.metrics.keys().await.unwrap().len(), 2, "one was there, one was made");
     // The files of the page are the same for everybody: those with a link to the page have no password.
-    for path in ["/page/page.js", "/page/tide.webm"] {
+    for path in ["/page/main.js", "/page/tide.webm"] {
         assert_eq!(server.http("GET", path).send().await.status, 200, "{path}");
     }
 }
