@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { queried, toggled } from './state.js';
 import { videoScreen } from './video.js';
 
-export function create(place, { api, locale, go, title, state: current }) {
+export function create(place, { api, locale, names, go, title, state: current }) {
   const timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const container = h('div', {});
   place.append(container);
@@ -33,6 +33,7 @@ export function create(place, { api, locale, go, title, state: current }) {
         ask: api.ask,
         locale,
         timezone,
+        nameOf: names.value,
         onFilter: (name, value) => go({ filters: toggled(current().filters, name, value) }),
         onAgainst: (text) => go({ with: text || null }),
         onTitle: (text) => title(text),

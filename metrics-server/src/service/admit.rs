@@ -200,7 +200,9 @@ impl Service {
     /// The names of all that the caller may do: the hook decides on each purpose.
     async fn permitted(&self, head: Parts, of_page: &Grant) -> Result<Vec<&'static str>, Error> {
         let mut permitted = Vec::new();
-        for purpose in Purpose::ALL {
+        let has_tokens = self.inner.settings.tokens.is_some();
+        let is_of_tokens = |it: &Purpose| matches!(it, Purpose::CreateToken | Purpose::RevokeToken);
+        for purpose in Purpose::ALL.into_iter().filter(|it| has_tokens || !is_of_tokens(it)) {
             let grant = match of_page.rights() {
                 Rights::Token(_) => of_page.clone(),
                 Rights::Role(_) => match Admission::of(self.decide(&head, purpose).await?) {

@@ -9,6 +9,7 @@ process.env.TZ = 'Europe/Amsterdam';
 const { PERIODS, asked, isPeriod, isoOf, periodOf, rangeOf, resolve } = await import('../../src/page/dates.js');
 const { clock, formats } = await import('../../src/page/format.js');
 const { DEFAULTS, format, parse, queried, toggled } = await import('../../src/page/state.js');
+const { VIDEO_WORDS } = await import('../../src/page/video-words.js');
 const { LANGUAGES, translate } = await import('../../src/page/words.js');
 const { lots } = await import('./page/lots.mjs');
 
@@ -230,4 +231,16 @@ test('where there is no stream, viewers are asked for', async () => {
   assert.equal(Source.all.length, 1);
   assert.deepEqual(shown, [null, 7, null, 7]);
   viewers.stop();
+});
+
+test('the screen of a video has the terms of the other screens', async () => {
+  const metrics = ['plays', 'view_time', 'average_percentage_viewed', 'completion_rate', 'startup_time_p50', 'startup_time_p95',
+    'rebuffering_ratio', 'failure_rate', 'exit_before_start_rate'];
+  const terms = { pages: 'by_page', devices: 'by_device', browsers: 'by_browser', platforms: 'by_platform', startup: 'startup', overTime: 'curve',
+    against: 'compare', nothing: 'compare_none', previous: 'compare_previous', before: 'compare_previous', quality: 'screen_quality' };
+  for (const name of metrics) terms[name] = `metric_${name}`;
+  for (const language of Object.keys(LANGUAGES)) {
+    const { WORDS } = await import(`../../src/page/words/${language}.js`);
+    for (const [here, there] of Object.entries(terms)) assert.equal(VIDEO_WORDS[language][here], WORDS[there], `${language} ${here}`);
+  }
 });

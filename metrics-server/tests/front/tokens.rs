@@ -99,6 +99,9 @@ async fn a_server_without_a_secret_accepts_no_token() {
     let answer = open.http("POST", "/api/v1/tokens").json(&json!({})).send().await;
     assert_eq!(answer.status, 403);
     assert!(answer.error().contains("METRICS_TOKEN_SECRET"), "{answer:?}");
+    // So the page offers no share link.
+    let may = open.http("GET", "/api/v1/me").send().await.json()["may"].to_string();
+    assert!(may.contains("create_keys") && !may.contains("tokens"), "{may}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
