@@ -88,12 +88,12 @@ suite.test('rows are buttons that keep their focus, and names of both directions
   const { page } = await stage(scene);
   await page.evaluate(async () => {
     const { WORDS, bars } = await import('/page/charts/index.js');
-    const rows = [{ name: 'مرحبا 🎬', value: 3 }, { name: 'b', value: 1, isActive: true }, { name: 'c', value: 0 }];
+    const rows = [{ name: 'مرحبا 🎬', value: 3 }, { name: 'b', value: 1, isActive: true }, { name: 'c', value: 1 }];
     window.list = bars(document.querySelector('#here'), rows, { words: WORDS.en, caption: 'Page', limit: 2, onPick: (row) => window.list.update(rows, { caption: row.name }) });
   });
   const list = page.locator('#here ul');
-  assert.equal(await list.getAttribute('aria-label'), 'Page: مرحبا 🎬 75%, b 25%');
-  assert.deepEqual(await page.locator('#here li').allInnerTexts(), ['مرحبا 🎬\n3\n75%', 'b\n1\n25%', '1 more']);
+  assert.equal(await list.getAttribute('aria-label'), 'Page: مرحبا 🎬 60%, b 20%');
+  assert.deepEqual(await page.locator('#here li').allInnerTexts(), ['مرحبا 🎬\n3\n60%', 'b\n1\n20%', '1 more']);
   const button = page.getByRole('button', { name: 'b', exact: true });
   assert.equal(await button.getAttribute('aria-pressed'), 'true');
   assert.ok((await button.boundingBox()).height >= 24);
@@ -109,7 +109,7 @@ suite.test('the screen of a video shows its curve, in step with the video', asyn
   await show(page, { identifier: 'tide', source: '/page/tide.webm' });
   await eventually(async () => assert.deepEqual(await page.locator('.vs-figures dd').allInnerTexts().then((all) => all.slice(0, 1)), [String(SESSIONS)]));
   const label = await page.locator('.mc-retention svg[role=img]').getAttribute('aria-label');
-  assert.match(label, /^Retention over 0:30 \(sessions: 8\): 100% at the start, 50% half-way, 50% at the end; Most leave at 0:09; Half have left at 0:10$/);
+  assert.match(label, /^Retention over 0:30 \(sessions: 8\): 100% at the start, 50% half-way, 50% at the end; Most leave before the end at 0:09; Half have left at 0:10$/);
   const video = page.locator('.vs video');
   await eventually(async () => assert.ok(await video.isVisible()));
   // The position in the chart is the position in the video.

@@ -34,7 +34,7 @@ const SHOWN_IN_NAME = 5; // Rows that the sentence for screen readers has.
 function draw(root, rows, options) {
   const { words, limit = rows.length, caption, name = caption, valueName, empty = words.empty, color } = options;
   const shown = rows.slice(0, limit);
-  const sum = shown.reduce((sum, { value }) => sum + (value ?? 0), 0);
+  const sum = rows.reduce((sum, { value }) => sum + (value ?? 0), 0);
   const shares = shown.map(({ share, value }) => share ?? (sum > 0 ? (value ?? 0) / sum : 0));
   if (color) root.style.setProperty('--mc-color', color);
   const percent = (share) => numberText(share, options.locale, { style: 'percent', maximumFractionDigits: share > 0 && share < 0.01 ? 1 : 0 });
