@@ -18,7 +18,7 @@ use metrics_core::ApiKey;
 use crate::error::Error;
 use crate::response::Body;
 
-pub(crate) use self::confinement::{Confinement, EVERYTHING};
+pub(crate) use self::confinement::{Confinement, EVERYTHING, is_of_dimensions};
 pub use self::grant::{Grant, Role};
 pub(crate) use self::grant::{Rights, Scopes};
 

@@ -4,6 +4,10 @@
 //! secret that was right from an address before is always accepted from there, and a secret that was wrong before does
 //! not count as a guess again: a page with a mistyped key sends the same key again and again.
 //!
+//! A check takes time, and a caller may disconnect meanwhile. So each check reserves a guess before it begins: concurrent
+//! checks never exceed the limit. Callers with the same secret share one reservation, because a page with many viewers
+//! in one office opens them all at the same time.
+//!
 //! All of this is in memory only, and nothing can be read back from it: it holds hashes of addresses and secrets under
 //! keys that are random in every process.
 
@@ -119,11 +123,65 @@ pub(crate) struct Attempts {
     seen: Mutex<Seen>,
 }
 
-/// The keys are hashes: of an address with a secret (`right`, `wrong`), and of an address (`guesses`).
+/// The keys are hashes: of an address with a secret (`right`, `wrong`, `checked`), and of an address (`guesses`,
+/// `reserved`).
 struct Seen {
     right: Recent<()>,
     wrong: Recent<()>,
     guesses: Recent<Bucket>,
+    // The number of checks in progress, and the number of guesses that they reserve. An entry ends with its last check.
+    checked: HashMap<u64, usize>,
+    reserved: HashMap<u64, u32>,
+}
+
+impl Seen {
+    /// Reserves a guess for the check of a secret, unless the secret is known. Returns whether the check has a
+    /// reservation, which [`release`](Self::release) ends.
+    fn reserve(&mut self, network: u64, pair: u64, now: Instant) -> Result<bool, TooMany> {
+        if self.right.get(pair, now).is_some() || self.wrong.get(pair, now).is_some() {
+            return Ok(false);
+        }
+        if let Some(count) = self.checked.get_mut(&pair) {
+            *count += 1;
+            return Ok(true);
+        }
+        let reserved = self.reserved.get(&network).copied().unwrap_or_default();
+        let mut bucket = self.guesses.get(network, now).unwrap_or_default();
+        for _ in 0..reserved {
+            bucket.take(GUESSES, now);
+        }
+        if let Some(retry_after) = bucket.wait(GUESSES, now) {
+            return Err(TooMany { retry_after });
+        }
+        self.reserved.insert(network, reserved + 1);
+        self.checked.insert(pair, 1);
+        Ok(true)
+    }
+
+    /// Ends the part of one check in a reservation. The last check of a secret ends the reservation.
+    fn release(&mut self, network: u64, pair: u64) {
+        let Some(count) = self.checked.get_mut(&pair) else { return };
+        *count -= 1;
+        if 0 < *count {
+            return;
+        }
+        self.checked.remove(&pair);
+        let Some(reserved) = self.reserved.get_mut(&network) else { return };
+        *reserved -= 1;
+        if *reserved == 0 {
+            self.reserved.remove(&network);
+        }
+    }
+
+    /// Counts a wrong secret as a guess, if it is new.
+    fn count_wrong(&mut self, network: u64, pair: u64, now: Instant) {
+        if self.wrong.get(pair, now).is_none() {
+            self.wrong.insert(pair, (), now);
+            let mut bucket = self.guesses.get(network, now).unwrap_or_default();
+            bucket.take(GUESSES, now);
+            self.guesses.insert(network, bucket, now);
+        }
+    }
 }
 
 impl Attempts {
@@ -145,6 +203,8 @@ impl Default for Seen {
             right: Recent::new(RIGHT_MAX),
             wrong: Recent::new(WRONG_MAX),
             guesses: Recent::new(WRONG_MAX),
+            checked: HashMap::new(),
+            reserved: HashMap::new(),
         }
     }
 }
@@ -163,28 +223,18 @@ impl Caller {
         self.network
     }
 
-    /// Begins an attempt with a secret. Report then whether the secret was right.
+    /// Begins an attempt with a secret, and reserves a guess for it. Report then whether the secret was right.
     ///
     /// # Errors
     ///
     /// [`TooMany`] if the secret must not be checked.
     pub(crate) fn attempt(&self, secret: Secret<'_>) -> Result<Attempt<'_>, TooMany> {
         let attempts = &*self.attempts;
-        let hashes =
-            self.network.map(|network| (network, attempts.hash_keys.hash_one((network, secret))));
-        if let Some((network, pair)) = hashes {
-            let now = Instant::now();
-            let wait = attempts.with_state(|seen| {
-                let known =
-                    seen.right.get(pair, now).is_some() || seen.wrong.get(pair, now).is_some();
-                let bucket = seen.guesses.get(network, now).filter(|_| !known);
-                bucket.and_then(|bucket| bucket.wait(GUESSES, now))
-            });
-            if let Some(retry_after) = wait {
-                return Err(TooMany { retry_after });
-            }
-        }
-        Ok(Attempt { attempts, hashes })
+        let Some(network) = self.network else { return Ok(Attempt { attempts, check: None }) };
+        let pair = attempts.hash_keys.hash_one((network, secret));
+        let now = Instant::now();
+        let is_reserved = attempts.with_state(|seen| seen.reserve(network, pair, now))?;
+        Ok(Attempt { attempts, check: Some(Check { network, pair, is_reserved }) })
     }
 }
 
@@ -194,12 +244,30 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// A secret that is being checked. A dropped attempt does not count.
+/// A secret that is being checked. A dropped attempt counts as wrong: a caller that disconnects before the response
+/// cannot guess without limit.
 #[must_use = "report whether the secret was right"]
 pub(crate) struct Attempt<'a> {
     attempts: &'a Attempts,
-    // The hash of the network, and the hash of the network with the secret.
-    hashes: Option<(u64, u64)>,
+    // None: the caller is not limited, or the outcome is recorded.
+    check: Option<Check>,
+}
+
+/// The check of a secret of a caller with an address.
+struct Check {
+    // The hash of the network.
+    network: u64,
+    // The hash of the network with the secret.
+    pair: u64,
+    is_reserved: bool,
+}
+
+/// The outcome of a check.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Right,
+    Wrong,
+    Undecided,
 }
 
 impl Attempt<'_> {
@@ -209,29 +277,45 @@ impl Attempt<'_> {
             Ok(_) => self.right(),
             Err(JoinError::InvalidKey) => self.wrong(),
             // Another check failed, perhaps before the key was checked.
-            Err(_) => {}
+            Err(_) => self.undecided(),
         }
     }
 
     /// Records that the secret was right. It is accepted from this address from now on.
-    pub(crate) fn right(self) {
-        if let Some((_, pair)) = self.hashes {
-            self.attempts.with_state(|seen| seen.right.insert(pair, (), Instant::now()));
-        }
+    pub(crate) fn right(mut self) {
+        self.end(Outcome::Right);
     }
 
     /// Records that the secret was wrong. It counts as a guess if it is new.
-    pub(crate) fn wrong(self) {
-        let Some((network, pair)) = self.hashes else { return };
+    pub(crate) fn wrong(mut self) {
+        self.end(Outcome::Wrong);
+    }
+
+    /// Records that the secret was not checked, because the server is busy or the store is unavailable. It does not
+    /// count as a guess.
+    pub(crate) fn undecided(mut self) {
+        self.end(Outcome::Undecided);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Some(Check { network, pair, is_reserved }) = self.check.take() else { return };
         let now = Instant::now();
         self.attempts.with_state(|seen| {
-            if seen.wrong.get(pair, now).is_none() {
-                seen.wrong.insert(pair, (), now);
-                let mut bucket = seen.guesses.get(network, now).unwrap_or_default();
-                bucket.take(GUESSES, now);
-                seen.guesses.insert(network, bucket, now);
+            if is_reserved {
+                seen.release(network, pair);
+            }
+            match outcome {
+                Outcome::Right => seen.right.insert(pair, (), now),
+                Outcome::Wrong => seen.count_wrong(network, pair, now),
+                Outcome::Undecided => {}
             }
         });
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.end(Outcome::Wrong);
     }
 }
 

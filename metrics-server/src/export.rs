@@ -74,10 +74,11 @@ impl Export {
         // A file has all rows unless the request limits them.
         let all = |query: query::Query| query.page(query::LIMIT_MAX, 0);
         let query = match table {
-            Table::Plays => Query::Plays(params.bucket_query()?),
-            Table::Sources => {
-                Query::Sources(params.bucket_query()?, params.page_of(u32::MAX, u32::MAX)?)
-            }
+            Table::Plays => Query::Plays(params.bucket_query(&plays::SHOWS)?),
+            Table::Sources => Query::Sources(
+                params.bucket_query(&sources::SHOWS)?,
+                params.page_of(u32::MAX, u32::MAX)?,
+            ),
             Table::Engagement => match params.engagement()? {
                 Engagement::Ranges(ranges) => Query::Ranges(params.engagement_query()?, ranges),
                 Engagement::PerSecond(buckets) => {

@@ -112,11 +112,14 @@ impl Lives {
     /// # Errors
     ///
     /// [`Error::Full`] if there are too many streams, in sum or of an address; [`Error::Memory`] if there is no memory
-    /// for it; [`Error::TooManyReports`] if there are too many selections.
+    /// for it; [`Error::TooManyReports`] if there are too many selections, in sum, of a flow or of a network in it.
     pub(crate) fn open(&self, listener: Listener) -> Result<Response<Body>, Error> {
         let Listener { query, flow, caller_address, last, bytes, right } = listener;
-        let held = self.hold(caller_address, bytes)?;
-        let updates = Inner::listen(&self.inner, query, flow)?;
+        // A proxy on the same machine may not forward the addresses of its clients.
+        let limited = caller_address.filter(|address| !address.is_loopback());
+        let held = self.hold(limited, bytes)?;
+        let network = limited.map(CallerAddress::network);
+        let updates = Inner::listen(&self.inner, query, flow, network)?;
         let spread = |most: f64| most * (1.0 - rand::rng().random_range(0.0..SPREAD));
         let now = Instant::now();
         let ends_at = now + LIFE_MAX.mul_f64(spread(1.0));
@@ -126,9 +129,10 @@ impl Lives {
         Ok(response::events(stream.body(retry_ms, held)))
     }
 
-    fn hold(&self, caller_address: Option<CallerAddress>, bytes: usize) -> Result<Held, Error> {
+    /// Counts a stream of an address, which is `None` if it is unknown or not limited.
+    fn hold(&self, limited: Option<CallerAddress>, bytes: usize) -> Result<Held, Error> {
         let Inner { memory, shares, open, .. } = &*self.inner;
-        let share = match caller_address.filter(|address| !address.is_loopback()) {
+        let share = match limited {
             Some(address) => Some(shares.take(address).ok_or(Error::Full)?),
             None => None,
         };
@@ -147,10 +151,12 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use bytes::Bytes;
     use http_body_util::BodyExt as _;
-    use metrics_core::Selection;
     use metrics_core::store::SqliteStore;
+    use metrics_core::{ApiKey, Selection};
     use tempfile::TempDir;
     use tokio::time::sleep;
 
@@ -190,6 +196,72 @@ mod tests {
             text.push_str(std::str::from_utf8(&piece).unwrap());
         }
         (text, body)
+    }
+
+    fn flow_of_key(name: &str) -> Flow {
+        Flow::of_keys(&[ApiKey::new(name).unwrap()])
+    }
+
+    /// Opens streams with different selections from the address 192.0.2.`last` until one is refused.
+    fn use_up(lives: &Lives, flow: &Flow, last: u8) -> Vec<Response<Body>> {
+        let open = || {
+            let caller_address = Some(CallerAddress([192, 0, 2, last].into()));
+            // No stream ends meanwhile, so the number of streams is a new identifier.
+            let other = listener(&lives.len().to_string());
+            let opened = lives.open(Listener { flow: flow.clone(), caller_address, ..other });
+            assert!(matches!(opened, Ok(_) | Err(Error::TooManyReports)));
+            opened.ok()
+        };
+        iter::from_fn(open).collect()
+    }
+
+    /// Opens a stream with a new selection.
+    fn open_in(lives: &Lives, flow: Flow) -> Result<Response<Body>, Error> {
+        lives.open(Listener { flow, ..listener(&lives.len().to_string()) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_leaves_selections_of_its_key_to_other_addresses() {
+        let (lives, _directory) = lives(None).await;
+        let (one, other) = (flow_of_key("one"), flow_of_key("other"));
+        let mut held = Vec::new();
+        for (last, expected) in [(1, 16), (1, 0), (2, 16), (3, 16), (4, 16), (5, 0)] {
+            let opened = use_up(&lives, &one, last);
+            assert_eq!(opened.len(), expected, "{last}");
+            held.extend(opened);
+        }
+        // The same selection needs no other feed.
+        held.push(lives.open(Listener { flow: one, ..listener("0") }).unwrap());
+        assert_eq!(use_up(&lives, &other, 1).len(), 16);
+        assert_eq!(held.len(), 65);
+        lives.inner.stopping.cancel();
+        lives.wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_flows_leave_space_for_callers_without_keys_and_for_first_selections() {
+        let (lives, _directory) = lives(None).await;
+        let mut held = Vec::new();
+        for last in 0..26_u8 {
+            held.extend(use_up(&lives, &flow_of_key(&last.to_string()), last));
+        }
+        assert_eq!(held.len(), 416);
+        // A flow with keys opens only its first selection now.
+        let [new, newer] = ["new", "newer"].map(flow_of_key);
+        held.extend(use_up(&lives, &new, 1));
+        assert_eq!(held.len(), 417);
+        // A caller without keys still opens many.
+        let owner = Flow::Network(Some([198, 51, 100, 1].into()));
+        held.extend(use_up(&lives, &owner, 1));
+        assert_eq!(held.len(), 480);
+        // Now every flow opens only its first selection.
+        held.push(open_in(&lives, newer).unwrap());
+        held.push(open_in(&lives, Flow::Network(None)).unwrap());
+        for flow in [new, owner, Flow::Network(None)] {
+            assert!(matches!(open_in(&lives, flow), Err(Error::TooManyReports)));
+        }
+        lives.inner.stopping.cancel();
+        lives.wait().await;
     }
 
     #[tokio::test(start_paused = true)]

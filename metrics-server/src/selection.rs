@@ -55,6 +55,17 @@ pub(crate) fn read_query(value: &Value) -> Result<Selection, Error> {
     Ok(selection)
 }
 
+/// Checks that no member of a selection is null: it would narrow nothing, and may be missing by mistake.
+pub(crate) fn check_set(query: &Value) -> Result<(), Error> {
+    let members = query.as_object().into_iter().flatten();
+    match members.into_iter().find(|(_, value)| value.is_null()) {
+        Some((name, _)) => {
+            Err(Error::parameter("query", format!("must not have null as `{name}`: leave it out")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Selects the sessions that both selections select, except for their keys: that of `asked` counts.
 pub(crate) fn both(own: &Selection, asked: Selection) -> Selection {
     let mut joined = Selection {

@@ -1,48 +1,39 @@
 //! Users in a file: who may sign in, by which password or proxy, and what each may do.
 //!
 //! There is no database of users. The file is read again when it was replaced, and an instance keeps the last list that
-//! it could read. Passwords are hashed with Argon2, which takes much memory on purpose: few are hashed at once, aside
-//! from the threads that serve, and credentials that were right are remembered under a hash for as long as the list stays
-//! the same.
+//! it could read. Names are compared without regard to ASCII case. Passwords are hashed with Argon2, which takes much
+//! memory on purpose: few are hashed at once, aside from the threads that serve, and checked credentials are remembered
+//! under a hash for as long as the list stays the same.
 
+mod hashing;
 mod list;
 mod password;
 mod proxy;
+mod remembered;
 mod session;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use http::request::Parts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
+use self::hashing::Hashing;
 pub use self::list::InvalidUsers;
 use self::list::{List, User};
 pub use self::password::hash_password;
 use self::password::{PASSWORD_BYTES_MAX, PasswordHash};
 pub use self::proxy::UserHeaders;
+use self::remembered::Remembered;
 pub(crate) use self::session::{cookie, expired_cookie};
 use crate::access::{Access, Decision, Grant, Purpose};
 use crate::attempts::{Caller, CallerAddress, Secret};
 use crate::auth::{Credentials, decode};
 use crate::error::Error;
 use crate::token::Tokens;
-
-/// How many passwords are hashed at once: each takes some 19 MiB, in addition to the memory budget.
-const HASHED_AT_ONCE: usize = 2;
-
-/// How long a password waits for others.
-const WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// How many right credentials are remembered. A change of the file forgets all.
-const REMEMBERED_MAX: usize = 1_000;
 
 /// Who may sign in: users of a file, one user with all permissions, and users that a proxy names.
 ///
@@ -64,9 +55,8 @@ struct Inner {
     headers: Option<UserHeaders>,
     // Signs sessions.
     secret: [u8; 32],
-    hashing: Semaphore,
-    // Hashes of right credentials, with the number of the list that they are of.
-    remembered: Mutex<(u64, HashSet<[u8; 32]>)>,
+    hashing: Hashing,
+    remembered: Mutex<Remembered>,
     // Takes as long as the password of a user that exists.
     unknown: PasswordHash,
 }
@@ -93,7 +83,7 @@ impl Users {
             operator: None,
             headers: None,
             secret: rand::random(),
-            hashing: Semaphore::new(HASHED_AT_ONCE),
+            hashing: Hashing::default(),
             remembered: Mutex::default(),
             unknown: PasswordHash::unknown(),
         };
@@ -134,7 +124,8 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// [`Error::Unauthorized`] if they are wrong, [`Error::TooManyAttempts`] if too many were.
+    /// [`Error::Unauthorized`] if they are wrong, [`Error::TooManyAttempts`] if too many were, [`Error::Busy`] if too many
+    /// others are checked.
     pub(crate) async fn sign_in(
         &self,
         caller: &Caller,
@@ -144,7 +135,7 @@ impl Users {
     ) -> Result<String, Error> {
         let given = format!("{user}:{password}").into_bytes();
         self.grant(caller, &given).await?;
-        let proof = self.proof(user).ok_or(Error::Unauthorized)?;
+        let proof = self.proof(&self.inner.list.last(), user).ok_or(Error::Unauthorized)?;
         Ok(session::signed(&self.inner.secret, user, &proof, now))
     }
 
@@ -161,15 +152,24 @@ impl Users {
             return Err(Error::Unauthorized);
         };
         let list = self.list().await;
-        let user = list.users.get(name);
-        if self.is_right(&list, user, given, password).await?
-            && let Some(user) = user
-        {
-            attempt.right();
-            return Ok(user.grant(name));
+        let user = list.user(name);
+        let is_right = match self.is_right(&list, user, given, password).await {
+            Ok(is_right) => is_right,
+            Err(err) => {
+                attempt.undecided();
+                return Err(err);
+            }
+        };
+        match user {
+            Some(user) if is_right => {
+                attempt.right();
+                Ok(user.grant())
+            }
+            _ => {
+                attempt.wrong();
+                Err(Error::Unauthorized)
+            }
         }
-        attempt.wrong();
-        Err(Error::Unauthorized)
     }
 
     /// Whether a password is that of a user. It takes the same time for a user that does not exist.
@@ -186,35 +186,22 @@ impl Users {
         let mut hash = Sha256::new_with_prefix(self.inner.secret);
         hash.update(given);
         let hash: [u8; 32] = hash.finalize().into();
-        if user.is_some() && self.remembered(list.number, |known| known.contains(&hash)) {
-            return Ok(true);
+        if let Some(is_right) = self.remembered().outcome(list.number, &hash) {
+            return Ok(is_right);
         }
-        let permit = timeout(WAIT_MAX, self.inner.hashing.acquire()).await;
-        let _permit = permit.map_err(|_| Error::Busy)?.map_err(|_| Error::Busy)?;
+        let permit = self.inner.hashing.permit().await?;
+        // A concurrent request with the same credentials may have had the permit before.
+        if let Some(is_right) = self.remembered().outcome(list.number, &hash) {
+            return Ok(is_right);
+        }
         let expected = user.map_or(&self.inner.unknown, |user| &user.password).clone();
-        let password = password.to_owned();
-        let checking = tokio::task::spawn_blocking(move || expected.verify(password.as_bytes()));
-        let is_right = checking.await.unwrap_or(false) && user.is_some();
-        if is_right {
-            self.remembered(list.number, |known| {
-                if REMEMBERED_MAX <= known.len() {
-                    known.clear();
-                }
-                known.insert(hash)
-            });
-        }
-        Ok(is_right)
+        let (users, number, exists) = (self.clone(), list.number, user.is_some());
+        let record = move |is_right| users.remembered().insert(number, hash, is_right && exists);
+        Ok(permit.verify(expected, password.to_owned(), record).await? && exists)
     }
 
-    /// Looks at the credentials that were right, of this list.
-    fn remembered<T>(&self, list: u64, look: impl FnOnce(&mut HashSet<[u8; 32]>) -> T) -> T {
-        let mut guard = self.inner.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let (of, known) = &mut *guard;
-        if *of != list {
-            *of = list;
-            known.clear();
-        }
-        look(known)
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.inner.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn list(&self) -> Arc<List> {
@@ -222,11 +209,14 @@ impl Users {
     }
 
     /// A text that changes with the password of a user, so that another password ends the sessions.
-    fn proof(&self, name: &str) -> Option<String> {
-        let list = self.inner.list.last();
-        match list.users.get(name) {
-            Some(user) => Some(user.password.proof()),
-            None => self.inner.operator.as_ref()?.proof(name),
+    fn proof(&self, list: &List, name: &str) -> Option<String> {
+        let secret = &self.inner.secret;
+        match list.user(name) {
+            Some(user) => Some(session::proof(secret, &user.password.parts())),
+            None => {
+                let credentials = self.inner.operator.as_ref()?.of_user(name)?;
+                Some(session::proof(secret, &[credentials]))
+            }
         }
     }
 
@@ -235,11 +225,11 @@ impl Users {
         let cookie = session::found(headers)?;
         let list = self.list().await;
         let session = session::opened_session(&self.inner.secret, &cookie, now)?;
-        if self.proof(&session.user)? != session.proof {
+        if self.proof(&list, &session.user)? != session.proof {
             return None;
         }
-        let grant = match list.users.get(&session.user) {
-            Some(user) => user.grant(&session.user),
+        let grant = match list.user(&session.user) {
+            Some(user) => user.grant(),
             None => Grant::all().name(&session.user),
         };
         Some(grant.in_session())
@@ -251,9 +241,9 @@ impl Users {
         let peer = head.extensions.get::<CallerAddress>()?;
         let (name, role) = headers.user(*peer, &head.headers)?;
         let list = self.list().await;
-        match (list.users.get(&name), role) {
+        match (list.user(&name), role) {
             // The file says more about the user than the groups do.
-            (Some(user), _) => Some(user.grant(&name)),
+            (Some(user), _) => Some(user.grant()),
             (None, Some(role)) => Some(Grant::all().role(role).name(&name)),
             (None, None) => None,
         }

@@ -5,7 +5,7 @@ use metrics_core::{ApiKey, Selection};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
-use crate::selection::{both, both_filters, read_identifiers, read_query};
+use crate::selection::{both, both_filters, check_set, read_identifiers, read_query};
 
 /// The largest number of keys of one caller that a token or a user names: their filter has as many values.
 const KEYS_MAX: usize = 500;
@@ -43,7 +43,10 @@ impl Confinement {
     /// nothing, and may be missing by mistake.
     pub(crate) fn from_json(members: &Map<String, Value>) -> Result<Self, Error> {
         let mut selection = match members.get("query") {
-            Some(query) => read_query(query)?,
+            Some(query) => {
+                check_set(query)?;
+                read_query(query)?
+            }
             None => Selection::default(),
         };
         selection.identifiers = members.get("identifier").map(read_identifiers).transpose()?;
@@ -156,7 +159,7 @@ impl Confinement {
     ///
     /// [`Error::NotGranted`] if there is a list of metrics, and the filter compares a number of sessions.
     pub(crate) fn check_filter(&self, filter: &Filter) -> Result<(), Error> {
-        match self.metrics.is_some() && !holds_for_all(filter, &|_| true) {
+        match self.metrics.is_some() && !is_of_dimensions(filter) {
             true => {
                 Err(Error::NotGranted("with `metrics`, filters on numbers of sessions are refused"))
             }
@@ -179,6 +182,11 @@ impl Confinement {
         let Selection { session, filter, .. } = &self.selection;
         session.is_none() && holds_for_all(filter, &Dimension::is_of_video)
     }
+}
+
+/// Whether a filter only has conditions on dimensions, and none on numbers of sessions.
+pub(crate) fn is_of_dimensions(filter: &Filter) -> bool {
+    holds_for_all(filter, &|_| true)
 }
 
 /// Whether a filter only has conditions on dimensions for which `is_fine` holds.

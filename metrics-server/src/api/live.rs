@@ -1,6 +1,7 @@
 //! The parameters and the events of `/api/v1/live`.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use metrics_core::query::Filter;
 use metrics_core::{
     EngagementQuery, LIVE_PARTS_MAX, LIVE_VIDEOS_MAX, LiveQuery, LiveState, LiveVideo,
 };
@@ -9,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::params::Params;
 use super::seconds;
+use crate::access::{Purpose, is_of_dimensions};
 use crate::answer::append_json;
 use crate::code::Code;
 use crate::error::Error;
@@ -65,6 +67,7 @@ impl Params {
         self.check_names(&NAMES)?;
         let EngagementQuery { selection, timeframe, timezone, minimum_view_ms, .. } =
             self.sessions_query(&["watching", "plays"])?;
+        self.check_moment(&selection.filter)?;
         let mut query = LiveQuery::from(selection).in_timezone(timezone);
         if self.get("timeframe").is_some() {
             query = query.during(timeframe);
@@ -79,6 +82,22 @@ impl Params {
         let videos_max = number("limit", query.videos_max, LIVE_VIDEOS_MAX)?;
         let parts = number("parts", query.parts, LIVE_PARTS_MAX)?;
         Ok(query.with_videos_max(videos_max).with_parts(parts))
+    }
+
+    /// Checks that a caller who may read no report reads no plays of another time than today, and none by the numbers of
+    /// sessions.
+    fn check_moment(&self, filter: &Filter) -> Result<(), Error> {
+        if self.granted().permits(Purpose::Report) {
+            return Ok(());
+        }
+        let is_report =
+            ["timeframe", "minimum_watch_seconds"].iter().any(|it| self.get(it).is_some());
+        match is_report || !is_of_dimensions(filter) {
+            true => Err(Error::NotGranted(
+                "without the scope `read`, a stream has no `timeframe`, no `minimum_watch_seconds`, and no filter on numbers",
+            )),
+            false => Ok(()),
+        }
     }
 }
 

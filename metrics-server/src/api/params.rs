@@ -129,9 +129,9 @@ impl Params {
         }
     }
 
-    /// The query for plays and sources.
-    pub(crate) fn bucket_query(&self) -> Result<BucketQuery, Error> {
-        let mut query = BucketQuery::from(self.selection(&["plays"])?);
+    /// The query for plays and sources. The report shows these numbers of the sessions.
+    pub(crate) fn bucket_query(&self, shows: &[&str]) -> Result<BucketQuery, Error> {
+        let mut query = BucketQuery::from(self.selection(shows)?);
         self.restrict(&mut query.timeframe, &mut query.minimum_view_ms)?;
         query.buckets = self.buckets()?;
         query.fill = self.flag("fill")?;

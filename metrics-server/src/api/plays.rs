@@ -13,6 +13,9 @@ use crate::answer::Text;
 use crate::error::Error;
 use crate::table::row::{Kind, Line, Row};
 
+/// The numbers that it shows, by the names in `metrics` of a token.
+pub(crate) const SHOWS: [&str; 3] = ["plays", "view_time", "unique_view_time"];
+
 #[derive(Serialize)]
 pub(crate) struct Bucket {
     interval: String,
@@ -42,7 +45,7 @@ impl Serialize for Classes {
 /// Plays per time bucket.
 pub(crate) async fn plays(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     params.check_names(&OLDER)?;
-    let query = params.bucket_query()?;
+    let query = params.bucket_query(&SHOWS)?;
     let about = Meta::of_buckets(reports, &query).about();
     let (bytes, rows) = buckets(reports, &query).await?;
     Ok(Text::list("views", bytes, rows, about))

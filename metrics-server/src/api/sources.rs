@@ -21,13 +21,16 @@ pub(crate) struct Source {
 /// The parameters of a page.
 pub(crate) const PAGE: [&str; 2] = ["limit", "offset"];
 
+/// The numbers that it shows, by the names in `metrics` of a token.
+pub(crate) const SHOWS: [&str; 1] = ["plays"];
+
 /// The default and the largest number of rows: old clients know no other page than the first.
 const LIMIT: u32 = 100_000;
 
 /// Plays per time bucket and page.
 pub(crate) async fn sources(reports: Reports<'_>, params: &Params) -> Result<Text, Error> {
     params.check_names(&[&OLDER[..], &PAGE].concat())?;
-    let query = params.bucket_query()?;
+    let query = params.bucket_query(&SHOWS)?;
     let page = params.page_of(LIMIT, LIMIT)?;
     let meta = Meta::of_buckets(reports, &query);
     let (all, bytes, rows) = pages(reports, &query, page).await?;

@@ -5,10 +5,10 @@ use std::fmt;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use hyper::{Response, StatusCode};
-use metrics_core::Metrics;
 use metrics_core::query::instant;
 use metrics_core::store::RevokedToken;
 use metrics_core::time_bucket::Span;
+use metrics_core::{ApiKey, Metrics};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -137,15 +137,53 @@ struct Message {
     message: &'static str,
 }
 
-/// `DELETE /tokens/{id}`: refuses the token with this id from now on, in every instance.
-pub(crate) async fn revoke(metrics: &Metrics, id: &str) -> Result<Response<Body>, Error> {
+/// `DELETE /tokens/{id}`: refuses the token with this id from now on, in every instance. A caller with certain keys revokes
+/// tokens of these keys: two owners of keys may choose the same id.
+pub(crate) async fn revoke(
+    metrics: &Metrics,
+    granted: &Grant,
+    id: &str,
+) -> Result<Response<Body>, Error> {
     let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
     if ID_BYTES_MAX < id.len() || id.contains('\0') {
         return Err(Error::parameter("id", "must be the `jti` of a token, at most 128 bytes"));
     }
     let now = metrics.now();
-    metrics.store().revoke_token(&revoked(id, now), now).await?;
+    let ids = match &granted.within().keys {
+        None => vec![id],
+        Some(keys) => keys.iter().map(|key| id_of_key(key, &id)).collect(),
+    };
+    for id in ids {
+        metrics.store().revoke_token(&revoked(id, now), now).await?;
+    }
     Ok(response::json(StatusCode::OK, &Message { message: "Token revoked" }))
+}
+
+/// The id under which a token of a key is revoked by an owner of the key. No key has a line break.
+fn id_of_key(key: &ApiKey, id: &str) -> String {
+    format!("{}\n{id}", key.as_str())
+}
+
+/// Whether the token with this id is revoked: by a caller with all keys, or else for each of its own keys.
+pub(crate) async fn is_revoked(
+    metrics: &Metrics,
+    id: &str,
+    keys: Option<&[ApiKey]>,
+) -> Result<bool, Error> {
+    let is_listed = async |id: &str| {
+        let found = metrics.store().revoked_tokens(Some(id)).await?;
+        Ok::<_, Error>(!found.is_empty())
+    };
+    if is_listed(id).await? {
+        return Ok(true);
+    }
+    let Some(keys) = keys else { return Ok(false) };
+    for key in keys {
+        if !is_listed(&id_of_key(key, id)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(!keys.is_empty())
 }
 
 /// The record of a token that is revoked now. Its expiry is unknown, but not later than that of any token.

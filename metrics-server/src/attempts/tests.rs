@@ -25,7 +25,13 @@ fn guess_all(caller: &Caller, name: &str) -> u32 {
 
 #[track_caller]
 fn refused(caller: &Caller, secret: &str) -> Option<Duration> {
-    caller.attempt(Secret::Key(&key(secret))).err().map(|refused| refused.retry_after)
+    match caller.attempt(Secret::Key(&key(secret))) {
+        Ok(attempt) => {
+            attempt.undecided();
+            None
+        }
+        Err(refused) => Some(refused.retry_after),
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,13 +85,67 @@ async fn the_same_mistake_counts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_came_to_nothing_does_not_count() {
+async fn an_undecided_attempt_does_not_count() {
     let attempts = Arc::default();
     let caller = at(&attempts, "203.0.113.7");
     for number in 0..1_000 {
-        drop(caller.attempt(Secret::Key(&key(number))).unwrap());
+        caller.attempt(Secret::Key(&key(number))).unwrap().undecided();
+    }
+    let joined = Err::<(), _>(JoinError::Memory);
+    for number in 0..1_000 {
+        caller.attempt(Secret::Key(&key(number))).unwrap().record_join(&joined);
     }
     assert_eq!(guess_all(&caller, "key"), GUESSES.burst);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_attempt_counts_as_wrong() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    for number in 0..GUESSES.burst {
+        drop(caller.attempt(Secret::Key(&key(number))).unwrap());
+    }
+    assert_eq!(refused(&caller, "next"), Some(GUESSES.every));
+    assert_eq!(refused(&caller, "0"), None, "it is known to be wrong");
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_attempts_never_exceed_the_limit() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    let begin = |name: &str| {
+        let all = (0..150).map(|number| key(format!("{name}-{number}")));
+        all.filter_map(|key| caller.attempt(Secret::Key(&key)).ok()).collect::<Vec<_>>()
+    };
+    let first = begin("first");
+    assert_eq!(first.len(), GUESSES.burst as usize);
+    // A reservation does not expire.
+    advance(GUESSES.refill() * 2).await;
+    assert_eq!(refused(&caller, "next"), Some(GUESSES.every));
+    first.into_iter().for_each(Attempt::right);
+    let second = begin("second");
+    assert_eq!(second.len(), GUESSES.burst as usize);
+    second.into_iter().for_each(Attempt::wrong);
+    assert_eq!(begin("third").len(), 0);
+    assert_eq!(refused(&caller, "next"), Some(GUESSES.every));
+    advance(GUESSES.every).await;
+    assert_eq!(begin("fourth").len(), 1);
+    attempts.with_state(|seen| assert!(seen.checked.is_empty() && seen.reserved.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_attempts_with_the_same_secret_share_a_guess() {
+    let attempts = Arc::default();
+    let caller = at(&attempts, "203.0.113.7");
+    let begin = || caller.attempt(Secret::Credentials(b"same")).unwrap();
+    let mut begun: Vec<_> = (0..1_000).map(|_| begin()).collect();
+    // The others keep the reservation.
+    begun.pop().unwrap().undecided();
+    let others = GUESSES.burst - 1;
+    assert_eq!(guess_all(&caller, "key"), others);
+    begun.into_iter().for_each(Attempt::wrong);
+    assert_eq!(refused(&caller, "next"), Some(GUESSES.every));
+    attempts.with_state(|seen| assert!(seen.checked.is_empty() && seen.reserved.is_empty()));
 }
 
 #[tokio::test(start_paused = true)]

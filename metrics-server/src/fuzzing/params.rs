@@ -30,7 +30,7 @@ impl Queries {
     fn read(params: &Params) -> Self {
         Self {
             selection: params.selection(&[]),
-            buckets: params.bucket_query(),
+            buckets: params.bucket_query(&[]),
             engagement_query: params.engagement_query(),
             engagement: params.engagement(),
         }

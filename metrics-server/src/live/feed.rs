@@ -1,8 +1,10 @@
 //! Feeds: each reads one selection while streams listen to it.
 //!
 //! A feed reads at most once a second, and at most for a tenth of the time: a selection that is slow to read, or a busy
-//! server, makes it slower. Its reports take turns with those of its caller.
+//! server, makes it slower. Its reports take turns with those of its caller. The number of feeds is limited in sum, and
+//! per caller and network, so that one client cannot refuse the streams of the others.
 
+use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +25,19 @@ use crate::queue::Flow;
 /// The number of selections that are read at once. Each of them is read up to once a second.
 const FEEDS_MAX: usize = 512;
 
+/// The number of selections of all callers with certain keys. The rest is for callers that may read every key, like the
+/// owner: links to share have keys, and their visitors must not use up the selections of the owner.
+const KEYS_FEEDS_MAX: usize = FEEDS_MAX - 64;
+
+/// The number of selections that only flows without a selection may open, so that few flows do not hold all.
+const FIRST_FEEDS: usize = 32;
+
 /// The number of selections of one caller: as many reports as may wait in a flow.
 const FLOW_FEEDS_MAX: usize = 64;
+
+/// The number of selections that one network opens with the same keys. Every visitor of a shared link has its keys, and
+/// one visitor must not use up the selections of the keys.
+const NETWORK_FEEDS_MAX: usize = 16;
 
 /// The least time between two reads.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
@@ -39,6 +52,8 @@ const REST: u32 = 9;
 pub(super) struct Feed {
     query: LiveQuery,
     flow: Flow,
+    // The network that opened it, if that is known and limited.
+    network: Option<IpAddr>,
     updates: watch::Sender<Option<Arc<Event>>>,
 }
 
@@ -68,23 +83,42 @@ impl Event {
     }
 }
 
+/// Whether a caller may open one more feed.
+fn has_space(feeds: &[Feed], flow: &Flow, network: Option<IpAddr>) -> bool {
+    let has_keys = |flow: &Flow| matches!(flow, Flow::Keys(_));
+    let of_flow = feeds.iter().filter(|feed| feed.flow == *flow).count();
+    let reserved = if of_flow == 0 { 0 } else { FIRST_FEEDS };
+    if FEEDS_MAX <= feeds.len() + reserved || FLOW_FEEDS_MAX <= of_flow {
+        return false;
+    }
+    // The flow of a caller without keys is its network.
+    if !has_keys(flow) {
+        return true;
+    }
+    let of_keys = feeds.iter().filter(|feed| has_keys(&feed.flow)).count();
+    let is_same = |feed: &&Feed| feed.flow == *flow && feed.network == network;
+    let has_share = network.is_none() || feeds.iter().filter(is_same).count() < NETWORK_FEEDS_MAX;
+    has_share && of_keys + reserved < KEYS_FEEDS_MAX
+}
+
 impl Inner {
     fn feeds(&self) -> MutexGuard<'_, Vec<Feed>> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Listens to a selection. The newest event is in the receiver, if there is one already.
+    /// Listens to a selection. The newest event is in the receiver, if there is one already. `network` is `None` if the
+    /// network is unknown or not limited.
     pub(super) fn listen(
         this: &Arc<Self>,
         query: LiveQuery,
         flow: Flow,
+        network: Option<IpAddr>,
     ) -> Result<watch::Receiver<Option<Arc<Event>>>, Error> {
         let mut feeds = this.feeds();
         if let Some(feed) = feeds.iter().find(|feed| feed.query == query) {
             return Ok(feed.updates.subscribe());
         }
-        let of_flow = feeds.iter().filter(|feed| feed.flow == flow).count();
-        if FEEDS_MAX <= feeds.len() || FLOW_FEEDS_MAX <= of_flow {
+        if !has_space(&feeds, &flow, network) {
             return Err(Error::TooManyReports);
         }
         let (updates, receiver) = watch::channel(None);
@@ -93,7 +127,7 @@ impl Inner {
             let (updates, flow) = (updates.clone(), flow.clone());
             async move { task.run(reader, &flow, &updates).await }
         });
-        feeds.push(Feed { query, flow, updates });
+        feeds.push(Feed { query, flow, network, updates });
         Ok(receiver)
     }
 

@@ -121,20 +121,19 @@ impl Service {
     /// Checks a token, its revocation and its keys.
     async fn claims_of(&self, token: &str) -> Result<Claims, Error> {
         let metrics = &self.inner.metrics;
-        let tokens = self.inner.settings.tokens.as_ref();
-        let tokens = tokens.ok_or_else(|| invalid(&InvalidToken::Disabled))?;
+        let verifier = self.inner.settings.tokens.as_ref();
+        let verifier = verifier.ok_or_else(|| invalid(&InvalidToken::Disabled))?;
         let claims =
-            tokens.verify(token, metrics.now().timestamp()).map_err(|err| invalid(&err))?;
+            verifier.verify(token, metrics.now().timestamp()).map_err(|err| invalid(&err))?;
         for key in claims.within.keys.iter().flatten() {
             if !metrics.accepts_key(key).await? {
                 return Err(invalid(&InvalidToken::Key));
             }
         }
-        if let Some(id) = &claims.id {
-            let revoked = metrics.store().revoked_tokens(Some(id)).await?;
-            if !revoked.is_empty() {
-                return Err(invalid(&InvalidToken::Revoked));
-            }
+        if let Some(id) = &claims.id
+            && tokens::is_revoked(metrics, id, claims.within.keys.as_deref()).await?
+        {
+            return Err(invalid(&InvalidToken::Revoked));
         }
         Ok(claims)
     }
@@ -189,7 +188,7 @@ impl Service {
                 let at = &self.inner.settings.prefix;
                 tokens::create(metrics.now(), tokens, granted, at, &body)
             }
-            Route::Token(id) => tokens::revoke(metrics, id).await,
+            Route::Token(id) => tokens::revoke(metrics, granted, id).await,
             _ => {
                 let may = self.permitted(request.into_parts().0, granted).await?;
                 me::me(metrics, granted, may).await

@@ -59,10 +59,15 @@ impl Claims {
         }
         let text = |name: &str| match members.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) if (1..=ID_BYTES_MAX).contains(&text.len()) => {
+            Some(Value::String(text))
+                if (1..=ID_BYTES_MAX).contains(&text.len()) && !text.contains('\0') =>
+            {
                 Ok(Some(text.clone()))
             }
-            Some(_) => Err(claim(&format!("`{name}` must be a text of 1 to {ID_BYTES_MAX} bytes"))),
+            Some(_) => {
+                let expected = format!("must be a text of 1 to {ID_BYTES_MAX} bytes, without NUL");
+                Err(claim(&format!("`{name}` {expected}")))
+            }
         };
         let (id, subject) = (text("jti")?, text("sub")?);
         let known = ["exp", "nbf", "iat", "jti", "sub", "scope"].into_iter();

@@ -50,21 +50,24 @@ pub enum InvalidUsers {
 /// A user of the file.
 #[derive(Clone, Debug)]
 pub(super) struct User {
+    /// The name as the file has it.
+    pub(super) name: String,
     pub(super) password: PasswordHash,
     role: Role,
     within: Confinement,
 }
 
 impl User {
-    pub(super) fn grant(&self, name: &str) -> Grant {
-        Grant::new(self.within.clone(), Rights::Role(self.role)).name(name)
+    pub(super) fn grant(&self) -> Grant {
+        Grant::new(self.within.clone(), Rights::Role(self.role)).name(&self.name)
     }
 }
 
 /// The time of the last change of a file, and its length.
 type Stamp = (SystemTime, u64);
 
-/// Users by their names.
+/// Users by their names in ASCII lowercase. Many proxies and directories name the same user in several cases: a name in
+/// another case must not escape what the file narrows.
 type ByName = HashMap<String, User>;
 
 /// The users of a version of the file.
@@ -73,6 +76,13 @@ pub(super) struct List {
     /// The number of the version.
     pub(super) number: u64,
     pub(super) users: ByName,
+}
+
+impl List {
+    /// The user with a name, without regard to ASCII case.
+    pub(super) fn user(&self, name: &str) -> Option<&User> {
+        self.users.get(&name.to_ascii_lowercase())
+    }
 }
 
 /// The users of a file that may be replaced.
@@ -177,15 +187,16 @@ pub(super) fn parse(text: &str) -> Result<ByName, InvalidUsers> {
             continue;
         }
         let invalid = |expected: String| InvalidUsers::Line { line: index + 1, expected };
-        let (name, user) = read_user(line).map_err(invalid)?;
-        if users.insert(name, user).is_some() {
-            return Err(invalid("has the name of an earlier line".to_owned()));
+        let user = read_user(line).map_err(invalid)?;
+        if users.insert(user.name.to_ascii_lowercase(), user).is_some() {
+            let expected = "has the name of an earlier line, in the same or another case";
+            return Err(invalid(expected.to_owned()));
         }
     }
     Ok(users)
 }
 
-fn read_user(line: &str) -> Result<(String, User), String> {
+fn read_user(line: &str) -> Result<User, String> {
     let expected = || {
         "must have NAME ROLE HASH, and a JSON object to narrow what the user may read".to_owned()
     };
@@ -210,5 +221,5 @@ fn read_user(line: &str) -> Result<(String, User), String> {
         return Err(format!("has `{name}`, which is none of {}", Confinement::MEMBERS.join(", ")));
     }
     let within = Confinement::from_json(&members).map_err(|err| format!("is invalid: {err}"))?;
-    Ok((name.to_owned(), User { password, role, within }))
+    Ok(User { name: name.to_owned(), password, role, within })
 }

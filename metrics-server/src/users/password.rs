@@ -1,8 +1,7 @@
 //! Hashes of passwords: Argon2id, as text in the PHC format.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 /// The longest password, in bytes.
@@ -60,19 +59,22 @@ impl PasswordHash {
         Some(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
     }
 
-    /// Whether a password has this hash. It takes some 20 ms and the memory of its cost.
-    pub(super) fn verify(&self, password: &[u8]) -> bool {
+    /// Whether a password has this hash. It takes some 20 ms, and the memory of its cost in `buffer`, which grows to it.
+    pub(super) fn verify(&self, password: &[u8], buffer: &mut Vec<Block>) -> bool {
         let Some(argon2) = self.argon2() else { return false };
+        let blocks = argon2.params().block_count();
+        if buffer.len() < blocks {
+            *buffer = vec![Block::new(); blocks];
+        }
         let mut hash = vec![0; self.hash.len()];
-        let hashed = argon2.hash_password_into(password, &self.salt, &mut hash);
+        let memory = buffer.as_mut_slice();
+        let hashed = argon2.hash_password_into_with_memory(password, &self.salt, &mut hash, memory);
         hashed.is_ok() && hash.ct_eq(&self.hash).into()
     }
 
-    /// A text that other hashes do not have, and that discloses nothing about this one.
-    pub(super) fn proof(&self) -> String {
-        let mut digest = Sha256::new_with_prefix(&self.salt);
-        digest.update(&self.hash);
-        BASE64_STANDARD_NO_PAD.encode(digest.finalize())
+    /// The salt and the hash, which change with the password.
+    pub(super) fn parts(&self) -> [&[u8]; 2] {
+        [&self.salt, &self.hash]
     }
 }
 
@@ -101,14 +103,40 @@ pub fn hash_password(password: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn verify(hash: &PasswordHash, password: &[u8]) -> bool {
+        hash.verify(password, &mut Vec::new())
+    }
+
+    /// The hash of `password` at this cost.
+    fn of_cost(cost: (u32, u32, u32)) -> PasswordHash {
+        let mut hash = PasswordHash { cost, ..PasswordHash::unknown() };
+        let mut bytes = [0; HASH_BYTES];
+        let argon2 = hash.argon2().unwrap();
+        argon2.hash_password_into(b"password", &hash.salt, &mut bytes).unwrap();
+        hash.hash = bytes.to_vec();
+        hash
+    }
+
+    #[test]
+    fn hashes_of_any_cost_share_a_buffer() {
+        let mut buffer = Vec::new();
+        let (small, default, large) = ((64, 1, 4), default_cost(), (COST_MAX.0, 1, 4));
+        for cost in [small, default, small, large, default, small, (1_021, 2, 3)] {
+            let hash = of_cost(cost);
+            assert!(hash.verify(b"password", &mut buffer), "{cost:?}");
+            assert!(!hash.verify(b"Password", &mut buffer), "{cost:?}");
+        }
+        assert_eq!(buffer.len(), 64 * 1_024);
+    }
+
     #[test]
     fn a_hash_of_another_program_is_read() {
         // `echo -n password | argon2 somesalt -id -t 2 -m 16 -p 4 -l 24 -e`, from the tests of the reference.
         let text =
             "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
         let hash = PasswordHash::parse(text).unwrap();
-        assert!(hash.verify(b"password"));
-        assert!(!hash.verify(b"Password") && !hash.verify(b""));
+        assert!(verify(&hash, b"password"));
+        assert!(!verify(&hash, b"Password") && !verify(&hash, b""));
     }
 
     #[test]
@@ -117,12 +145,12 @@ mod tests {
             (hash_password("open sesame").unwrap(), hash_password("open sesame").unwrap());
         assert_ne!(one, two);
         let [one, two] = [one, two].map(|text| PasswordHash::parse(&text).unwrap());
-        assert!(one.verify(b"open sesame") && two.verify(b"open sesame"));
-        assert!(!one.verify(b"open barley"));
-        assert_ne!(one.proof(), two.proof());
+        assert!(verify(&one, b"open sesame") && verify(&two, b"open sesame"));
+        assert!(!verify(&one, b"open barley"));
+        assert_ne!(one.parts(), two.parts());
         assert_eq!(hash_password(""), None);
         assert_eq!(hash_password(&"a".repeat(1_025)), None);
-        assert!(!PasswordHash::unknown().verify(b""));
+        assert!(!verify(&PasswordHash::unknown(), b""));
     }
 
     #[test]

@@ -1,12 +1,18 @@
 //! Sessions of the page: a signed cookie, so that any instance accepts it and no instance keeps anything.
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use hyper::header::{COOKIE as COOKIE_HEADER, HeaderMap};
 use serde_json::json;
+use sha2::Sha256;
 
 use crate::token::{encode, opened};
 
 /// The name of the cookie.
 const COOKIE: &str = "metrics_session";
+
+/// The bytes of a proof: others cannot be found by trying.
+const PROOF_BYTES: usize = 16;
 
 /// How long a session is valid, in seconds: a working day. It ends earlier with the password or the user.
 const LIFE_SECONDS: i64 = 12 * 3_600;
@@ -17,6 +23,22 @@ pub(super) struct Session {
     pub(super) user: String,
     /// See [`proof`](super::Users::proof).
     pub(super) proof: String,
+}
+
+/// A text that changes with the secrets of a user: their HMAC under the secret of sessions. Browsers store it, so that it
+/// must not permit trying passwords without the server.
+pub(super) fn proof(secret: &[u8; 32], secrets: &[&[u8]]) -> String {
+    // The block of SHA-256 (RFC 2104).
+    let mut block = [0_u8; 64];
+    block[..32].copy_from_slice(secret);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
+    // Signed sessions have no such byte: a proof is never a signature.
+    mac.update(b"proof v1\0");
+    for secret in secrets {
+        mac.update(&(secret.len() as u64).to_be_bytes());
+        mac.update(secret);
+    }
+    BASE64_URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..PROOF_BYTES])
 }
 
 /// The text of a session that begins at `now`, in Unix seconds.

@@ -1,12 +1,19 @@
 //! Files of users, sessions and headers of proxies, and all ways to forge one.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD, Engine as _};
 use hyper::header::HeaderName;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use super::list::parse;
 use super::session::{found, opened_session, signed};
 use super::*;
 use crate::access::Role;
+use crate::attempts::Attempts;
 
 const NOW: i64 = 1_800_000_000;
 
@@ -21,7 +28,7 @@ fn a_line_is_a_user() {
     );
     let users = parse(&text).unwrap();
     let me = |name: &str| {
-        let grant = users[name].grant(name);
+        let grant = users[name].grant();
         (grant.user().map(str::to_owned), grant.is_all(), grant.within().to_json())
     };
     let narrow = json!({ "key": "a", "metrics": ["plays"] });
@@ -43,6 +50,7 @@ fn a_line_that_is_no_user_is_named() {
         ("ada owner HASH {\"key\": null}", "is invalid: `key`"),
         ("ada owner HASH {\"filters\": [[\"is\", \"hour_of_day\", [\"1\"]]]}", "is invalid"),
         ("root owner HASH", "has the name of an earlier line"),
+        ("Root viewer HASH", "has the name of an earlier line"),
     ] {
         let text = format!("root owner {HASH}\n{}", line.replace("HASH", HASH));
         let err = parse(&text).unwrap_err().to_string();
@@ -163,19 +171,134 @@ async fn a_replaced_file_counts_and_a_damaged_one_does_not() {
         names
     };
     assert_eq!(names().await, ["ada"]);
-    let proof = users.proof("ada");
+    let proof_of = |name: &str| users.proof(&users.inner.list.last(), name);
+    let proof = proof_of("ada");
     write(format!("ada viewer {HASH}\nben viewer {HASH}\n"));
     assert_eq!(names().await, ["ada", "ben"]);
-    assert_eq!(users.proof("ada"), proof);
+    assert_eq!(proof_of("ada"), proof);
     write("nonsense".to_owned());
     assert_eq!(names().await, ["ada", "ben"]);
     std::fs::remove_file(&file).unwrap();
     assert_eq!(names().await, ["ada", "ben"]);
     write(format!("ben viewer {HASH} {{\"key\": \"a\"}}\n"));
     assert_eq!(names().await, ["ben"]);
-    assert_eq!(users.proof("ada"), None);
+    assert_eq!(proof_of("ada"), None);
     let other = hash_password("password").unwrap();
     write(format!("ada viewer {other}\n"));
     assert_eq!(names().await, ["ada"]);
-    assert_ne!(users.proof("ada"), proof);
+    assert_ne!(proof_of("ada"), proof);
+}
+
+/// Users of a file with this text.
+fn of_file(text: &str) -> Users {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users");
+    std::fs::write(&file, text).unwrap();
+    Users::open(&file).unwrap()
+}
+
+fn at_address() -> Caller {
+    Arc::new(Attempts::default()).of(Some(CallerAddress([203, 0, 113, 7].into())))
+}
+
+#[tokio::test]
+async fn a_name_in_another_case_is_the_same_user() {
+    let users = of_file(&format!("Kim viewer {HASH} {{\"key\": \"a\"}}\n"));
+    let name: HeaderName = "remote-user".parse().unwrap();
+    let groups: HeaderName = "remote-groups".parse().unwrap();
+    let headers = UserHeaders::new(name.clone(), "10.0.0.0/8".parse().unwrap());
+    let users = users.headers(headers.groups(groups, [("*".to_owned(), Role::Owner)]));
+    let caller = at_address();
+    for text in ["Kim", "kim", "KIM"] {
+        let given = format!("{text}:password");
+        let basic = users.grant(&caller, given.as_bytes()).await.unwrap();
+        let request = http::Request::builder().header(&name, text);
+        let request = request.extension(CallerAddress([10, 0, 0, 1].into()));
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        let of_proxy = users.of_proxy(&head).await.unwrap();
+        let session = users.sign_in(&caller, text, "password", NOW).await.unwrap();
+        let cookie = format!("metrics_session={session}").parse().unwrap();
+        let headers = HeaderMap::from_iter([(hyper::header::COOKIE, cookie)]);
+        let of_session = users.of_session(&headers, NOW).await.unwrap();
+        for grant in [basic, of_proxy, of_session] {
+            assert_eq!((grant.user(), grant.is_all()), (Some("Kim"), false), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proof_discloses_neither_the_hash_nor_the_password() {
+    let make = || {
+        let users = of_file(&format!("ada viewer {HASH}\n"));
+        users.operator(Credentials::new("root", "toor").unwrap())
+    };
+    let (users, others) = (make(), make());
+    let digest = BASE64_STANDARD_NO_PAD.encode(Sha256::digest("root:toor"));
+    for name in ["ada", "root"] {
+        let [proof, other] = [&users, &others].map(|users| {
+            let list = users.inner.list.last();
+            users.proof(&list, name).unwrap()
+        });
+        assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(&proof).unwrap().len(), 16);
+        // The proof depends on the secret of sessions.
+        assert_ne!(proof, other);
+        assert!(!HASH.contains(&proof) && !digest.contains(&proof));
+    }
+}
+
+/// The guesses of an address that are checked before the first is refused.
+const GUESSES: usize = 20;
+
+#[tokio::test]
+async fn concurrent_sign_ins_never_exceed_the_limit() {
+    let users = of_file(&format!("ada viewer {HASH}\n"));
+    let caller = at_address();
+    let mut guesses = JoinSet::new();
+    for number in 0..150 {
+        let (users, caller) = (users.clone(), caller.clone());
+        guesses.spawn(async move {
+            let given = format!("ada:guess{number}");
+            users.grant(&caller, given.as_bytes()).await.map(drop)
+        });
+    }
+    let mut checked = 0;
+    while let Some(guess) = guesses.join_next().await {
+        match guess.unwrap() {
+            Err(Error::Unauthorized) => checked += 1,
+            Err(Error::TooManyAttempts(err)) => {
+                assert!(err.retry_after <= Duration::from_secs(15), "{err:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(checked, GUESSES);
+}
+
+#[tokio::test]
+async fn guesses_of_callers_that_disconnect_count() {
+    let (users, caller) = (Users::none(), at_address());
+    let mut checked = 0;
+    for number in 0..2 * GUESSES {
+        let given = format!("ada:guess{number}");
+        let mut guess = pin!(users.grant(&caller, given.as_bytes()));
+        match guess.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending | Poll::Ready(Err(Error::Unauthorized)) => checked += 1,
+            Poll::Ready(result) => {
+                assert!(matches!(result, Err(Error::TooManyAttempts(_))), "{number}");
+            }
+        }
+    }
+    assert_eq!(checked, GUESSES);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_waits_in_vain_is_no_guess() {
+    let (users, caller) = (Users::none(), at_address());
+    let hashing = &users.inner.hashing;
+    let _permits = (hashing.permit().await.unwrap(), hashing.permit().await.unwrap());
+    for number in 0..2 * GUESSES {
+        let given = format!("ada:guess{number}");
+        let result = users.grant(&caller, given.as_bytes()).await;
+        assert!(matches!(result, Err(Error::Busy)), "{number}");
+    }
 }

@@ -35,7 +35,9 @@ impl Target {
             return Err("must have no user and no password: deliveries are signed".to_owned());
         }
         let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
-        if host.is_empty() || authority.as_str().ends_with(':') {
+        // A port beyond the range is no port at all to `http`.
+        let has_port = !authority.as_str().ends_with(authority.host());
+        if host.is_empty() || (has_port && authority.port_u16().is_none()) {
             return Err(wrong());
         }
         if *scheme == Scheme::HTTP && !is_loopback(&host) && !allowed.contains(&host) {
@@ -130,6 +132,8 @@ mod tests {
             "https://",
             "https://a b/",
             "https://a:/",
+            "https://a:99999/",
+            "https://[::1]:99999/",
             "https://a/#b",
         ] {
             check_refused(url, "must be a URL like");

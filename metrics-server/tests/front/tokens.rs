@@ -3,8 +3,9 @@
 mod endpoints;
 mod languages;
 
+use http::request::Parts;
 use metrics_core::ApiKey;
-use metrics_server::{Cors, Credentials, Settings, Tokens};
+use metrics_server::{Access, Cors, Credentials, Decision, Grant, Purpose, Role, Settings, Tokens};
 use metrics_server_testing::{Answer, Database, Process, Server, TestServer, binary};
 use serde_json::{Value, json};
 
@@ -265,6 +266,47 @@ async fn a_revoked_token_is_refused_by_every_instance_and_after_a_restart() {
     let restarted = server.restart(guarded()).await;
     assert_eq!(get(&restarted, "/api/v1/plays", revoked).await.status, 401);
     assert_eq!(get(&restarted, "/api/v1/plays", &other).await.status, 200);
+}
+
+/// Editors of the keys that a header names.
+#[derive(Debug)]
+struct Editors;
+
+#[async_trait::async_trait]
+impl Access for Editors {
+    async fn decide(&self, request: &Parts, _: Purpose) -> Decision {
+        let keys = request.headers["keys"].to_str().unwrap().split(',');
+        let keys = keys.map(|key| ApiKey::new(key).unwrap());
+        Decision::AllowGrant(Grant::keys(keys).role(Role::Editor))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_editor_revokes_tokens_of_own_keys_only() {
+    let server = shared().await;
+    let editors = server.database.serve(guarded().access(Editors)).await;
+    let created = async |members: Value| {
+        let created = create(&server, &members).await.json();
+        [&created["token"], &created["id"]].map(|it| it.as_str().unwrap().to_owned())
+    };
+    let revoke = async |id: &str, keys: &str| {
+        let http = editors.http("DELETE", &format!("/api/v1/tokens/{id}")).header("keys", keys);
+        assert_eq!(http.send().await.status, 200);
+    };
+    let status = async |token: &str| get(&server, "/api/v1/plays", token).await.status;
+    let [ours, id] = created(json!({ "key": "ours" })).await;
+    revoke(&id, "theirs").await;
+    assert_eq!(status(&ours).await, 200);
+    revoke(&id, "theirs,ours").await;
+    assert_eq!(status(&ours).await, 401);
+    let [both, id] = created(json!({ "key": ["ours", "theirs"] })).await;
+    revoke(&id, "ours").await;
+    assert_eq!(status(&both).await, 200);
+    revoke(&id, "theirs").await;
+    assert_eq!(status(&both).await, 401);
+    let [all, id] = created(json!({})).await;
+    revoke(&id, "ours,theirs").await;
+    assert_eq!(status(&all).await, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

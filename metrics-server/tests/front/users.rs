@@ -145,6 +145,33 @@ async fn a_session_begins_with_the_form_and_ends() {
     }
 }
 
+/// Names that differ in case only are one user, who has the narrowing of the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_may_write_the_name_in_another_case() {
+    let (server, _directory) = shared().await;
+    let cookie = signed_in(&server, "ONE").await;
+    for header in [("cookie", cookie), ("authorization", basic("One"))] {
+        let header = (header.0, &*header.1);
+        let me = get(&server, "/api/v1/me", header).await.json();
+        assert_eq!((&me["user"], &me["role"]), (&json!("one"), &json!("viewer")));
+        assert_eq!(seconds(&get(&server, "/api/v1/plays", header).await), 1.0);
+    }
+}
+
+/// The browser has the proof, from which nobody can find the password or its hash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_discloses_no_hash() {
+    use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+    let (server, _directory) = shared().await;
+    for user in ["ada", "root"] {
+        let cookie = signed_in(&server, user).await;
+        let payload = BASE64_URL_SAFE_NO_PAD.decode(cookie.split('.').nth(1).unwrap()).unwrap();
+        let payload: Value = serde_json::from_slice(&payload).unwrap();
+        let proof = payload["proof"].as_str().unwrap();
+        assert_eq!(BASE64_URL_SAFE_NO_PAD.decode(proof).unwrap().len(), 16, "{payload}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_password_ends_a_session() {
     let (server, directory) = shared().await;
@@ -241,11 +268,13 @@ async fn a_trusted_proxy_names_users_and_no_other_client_does() {
     assert_eq!(role(me(&server, "ada", "admins").await).as_deref(), Some("owner"));
     assert_eq!(role(me(&server, "ada", "staff").await).as_deref(), Some("viewer"));
     assert_eq!(me(&server, "ada", "others").await, None);
-    let one = me(&server, "one", "admins").await.unwrap();
-    assert_eq!(
-        (&one["role"], &one["within"]),
-        (&json!("viewer"), &json!({ "identifier": ["one"] }))
-    );
+    for name in ["one", "One", "ONE"] {
+        let one = me(&server, name, "admins").await.unwrap();
+        assert_eq!(
+            (&one["user"], &one["role"], &one["within"]),
+            (&json!("one"), &json!("viewer"), &json!({ "identifier": ["one"] }))
+        );
+    }
     let other = serve("10.0.0.0/8", &directory).await;
     assert_eq!(me(&other, "ada", "admins").await, None);
 }

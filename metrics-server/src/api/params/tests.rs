@@ -39,7 +39,7 @@ fn body_and_query_string_mean_the_same() {
         b"",
         Grant::all(),
     );
-    assert_eq!(query.unwrap().bucket_query().unwrap(), body.bucket_query().unwrap());
+    assert_eq!(query.unwrap().bucket_query(&[]).unwrap(), body.bucket_query(&[]).unwrap());
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn an_invalid_query_names_its_member() {
 
 #[track_caller]
 fn check_timeframe(value: &Value, expected: Option<Timeframe>) {
-    let read = with("timeframe", value).bucket_query();
+    let read = with("timeframe", value).bucket_query(&[]);
     assert_eq!(read.ok().map(|query| query.timeframe), expected, "{value}");
 }
 
@@ -188,7 +188,7 @@ fn a_timeframe_has_several_forms() {
 
 #[track_caller]
 fn check_minimum(value: &Value, expected: Option<u64>) {
-    let read = with("minimum_watch_seconds", value).bucket_query();
+    let read = with("minimum_watch_seconds", value).bucket_query(&[]);
     assert_eq!(read.ok().map(|query| query.minimum_view_ms), expected, "{value}");
 }
 
@@ -210,16 +210,16 @@ fn a_minimum_is_a_time() {
 
 #[track_caller]
 fn check_refused(name: &str, value: &Value, expected: &str) {
-    assert_eq!(error_text(with(name, value).bucket_query()), expected);
+    assert_eq!(error_text(with(name, value).bucket_query(&[])), expected);
 }
 
 #[test]
 fn an_interval_is_a_width() {
     for text in ["15 minutes", "1 hour", "1 day", "1 week", "3 months", "1 year"] {
-        let query = with("interval", &json!(text)).bucket_query().unwrap();
+        let query = with("interval", &json!(text)).bucket_query(&[]).unwrap();
         assert_eq!(query.buckets, Buckets::new(text.parse().unwrap()));
     }
-    let query = parse(&json!({"identifier": "a"})).bucket_query().unwrap();
+    let query = parse(&json!({"identifier": "a"})).bucket_query(&[]).unwrap();
     assert_eq!(query.buckets, Buckets::new(Width::YEAR));
     check_refused(
         "interval",
@@ -227,14 +227,14 @@ fn an_interval_is_a_width() {
         "`interval` must be a text like \"1 day\" or \"3 months\"",
     );
     for text in ["", "0 days", "day", "1 month 1 day", "5", "1 fortnight"] {
-        let err = error_text(with("interval", &json!(text)).bucket_query());
+        let err = error_text(with("interval", &json!(text)).bucket_query(&[]));
         assert!(err.starts_with("`interval` is not a valid width: "), "{err}");
     }
 }
 
 #[test]
 fn a_timezone_is_an_iana_name() {
-    let query = with("timezone", &json!("Asia/Kathmandu")).bucket_query().unwrap();
+    let query = with("timezone", &json!("Asia/Kathmandu")).bucket_query(&[]).unwrap();
     assert_eq!(query.buckets.timezone(), Some(chrono_tz::Asia::Kathmandu));
     let wrong = "`timezone` must be an IANA name like \"Europe/Amsterdam\"";
     for value in [json!("Mars/Olympus"), json!(1), json!(""), json!("+02:00")] {
@@ -244,8 +244,8 @@ fn a_timezone_is_an_iana_name() {
 
 #[test]
 fn fill_is_true_or_false() {
-    assert!(with("fill", &json!(true)).bucket_query().unwrap().fill);
-    assert!(!with("fill", &json!("false")).bucket_query().unwrap().fill);
+    assert!(with("fill", &json!(true)).bucket_query(&[]).unwrap().fill);
+    assert!(!with("fill", &json!("false")).bucket_query(&[]).unwrap().fill);
     check_refused("fill", &json!("yes"), "`fill` must be true or false");
     check_refused("fill", &json!(1), "`fill` must be true or false");
 }

@@ -10,6 +10,7 @@ use super::{Kind, Milestones, Threshold};
 use crate::access::Grant;
 use crate::api::params::Params;
 use crate::error::Error;
+use crate::selection::check_set;
 use crate::webhooks::alert::Bounds;
 use crate::webhooks::weekly::Weekly;
 
@@ -134,8 +135,13 @@ impl Members {
     pub(super) fn query(&mut self) -> Result<(Query, Option<Tz>), String> {
         let mut parameters = Map::new();
         for name in OF_QUERIES {
+            // A rule about all sessions is not what the author of a narrower one wants.
+            if self.members.get(name).is_some_and(Value::is_null) {
+                return Err(format!("`{name}` must not be null: leave it out"));
+            }
             parameters.extend(self.take(name).map(|value| (name.to_owned(), value)));
         }
+        parameters.get("query").map_or(Ok(()), check_set).map_err(|err| err.to_string())?;
         let query = Params::of(parameters, Grant::all()).query(Query::default());
         let query = query.map_err(|err: Error| err.to_string())?;
         let zone = query.timezone;

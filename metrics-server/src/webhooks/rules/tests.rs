@@ -165,6 +165,11 @@ fn members_of_each_kind_are_checked() {
         "`after` is missing: it must be a time like \"30 minutes\"",
     );
     check_rule(&json!({"after": 30}), "`after` must be a text");
+    check_rule(&json!({"identifier": null}), "`identifier` must not be null: leave it out");
+    check_rule(
+        &json!({"query": {"key": null}}),
+        "`query` must not have null as `key`: leave it out",
+    );
     for after in ["30 seconds", "soon", "0 minutes", "5 weeks", "1 month"] {
         check_rule(
             &json!({"after": after}),

@@ -396,21 +396,28 @@ async fn a_token_with_metrics_reads_no_other_number() {
         server.http("POST", &path).json(&parameters).send().await
     };
     let all = json!({ "timeframe": "all" });
+    let of_plays = &["plays", "view_time", "unique_view_time"][..];
     for (endpoint, needed) in [
-        ("plays", "plays"),
-        ("sources", "plays"),
-        ("export/plays", "plays"),
-        ("export/sources", "plays"),
-        ("dimensions/video", "plays"),
-        ("engagement", "engagement"),
-        ("export/engagement", "engagement"),
-        ("watching", "watching"),
-        ("fields", "sessions"),
+        ("plays", of_plays),
+        ("views", of_plays),
+        ("export/plays", of_plays),
+        ("sources", &["plays"]),
+        ("dimensions/video", &["plays"]),
+        ("export/sources", &["plays"]),
+        ("engagement", &["engagement"]),
+        ("export/engagement", &["engagement"]),
+        ("watching", &["watching"]),
+        ("fields", &["sessions"]),
     ] {
         let parameters = if endpoint == "watching" { json!({}) } else { all.clone() };
-        let permitted = send(&[needed], endpoint, parameters.clone()).await;
+        let permitted = send(needed, endpoint, parameters.clone()).await;
         assert_eq!(permitted.status, 200, "{endpoint} {permitted:?}");
-        assert_eq!(send(&["failures"], endpoint, parameters).await.status, 403, "{endpoint}");
+        for missing in needed {
+            let others: Vec<_> = needed.iter().filter(|it| *it != missing).copied().collect();
+            let others = [&others[..], &["failures"]].concat();
+            let refused = send(&others, endpoint, parameters.clone()).await;
+            assert_eq!(refused.status, 403, "{endpoint} without {missing}");
+        }
     }
     for endpoint in ["query", "videos", "export/query", "export/videos"] {
         let own = send(&["plays", "engagement"], endpoint, all.clone()).await;
@@ -427,7 +434,7 @@ async fn a_token_with_metrics_reads_no_other_number() {
         json!({ "filters": ["or", ["is", "device", ["mobile"]], ["watched", 0, 60]] }),
         json!({ "minimum_watch_seconds": 60 }),
     ] {
-        for endpoint in ["plays", "query", "videos"] {
+        for endpoint in ["sources", "query", "videos"] {
             let answer = send(&["plays"], endpoint, parameters.clone()).await;
             assert_eq!(answer.status, 403, "{endpoint} {parameters}");
         }
@@ -487,6 +494,19 @@ async fn a_token_counts_its_own_viewers_of_now() {
         let videos = &state["videos"];
         assert_eq!(state["watching"], watching, "{members}: {state}");
         assert_eq!(videos[0]["watching"].as_u64().unwrap_or(0), watching, "{members}: {state}");
+    }
+    // Without the scope `read`, a stream is about this moment, and is no report of plays.
+    let live = token(&server, &json!({ "scope": "live" })).await;
+    for (more, status) in [
+        ("", 200),
+        ("&identifier=intro&timezone=Europe/Amsterdam", 200),
+        ("&filters=%5B%22is%22,%22device%22,%5B%22mobile%22%5D%5D", 200),
+        ("&filters=%5B%22%3E%22,%22view_time%22,10%5D", 403),
+        ("&timeframe=all", 403),
+        ("&minimum_watch_seconds=15", 403),
+    ] {
+        let stream = server.live(&format!("token={live}{more}")).await;
+        assert_eq!(stream.answer.status, status, "{more}");
     }
     let none = token(&server, &json!({ "metrics": ["watching"] })).await;
     assert_eq!(

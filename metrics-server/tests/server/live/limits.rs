@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hyper::header::HeaderName;
+use metrics_core::ApiKey;
 use metrics_core::store::Error;
 use metrics_server::Settings;
 use metrics_server_testing::{Database, EventStream, Received, TestServer, soon};
 use metrics_testing::{Call, Intercept, Intercepted, Method};
 use tokio::time::interval;
 
-use super::{viewer, watching};
+use super::{OURS, OnlyOurs, viewer, watching};
 
 /// The interval of polls.
 const POLL: Duration = Duration::from_millis(50);
@@ -82,6 +83,32 @@ async fn a_caller_has_few_selections_and_any_number_of_streams_of_each() {
     assert_eq!((refused.status, &refused.json()["code"]), (503, &"overloaded".into()));
     for _ in 0..10 {
         streams.push(server.live("parts=7").await);
+    }
+    for stream in &mut streams {
+        assert_eq!(stream.answer.status, 200);
+        assert_eq!(watching(&stream.state().await.1), 0);
+    }
+}
+
+#[tokio::test]
+async fn an_address_cannot_use_up_the_selections_of_its_key() {
+    let header = HeaderName::from_static("x-forwarded-for");
+    let settings = Settings::default().forwarded_header(header).access(OnlyOurs);
+    let server = TestServer::with(settings).await;
+    assert!(server.metrics.import_key(&ApiKey::new(OURS).unwrap()).await.unwrap());
+    let live = |address: &str, parts: u32| {
+        let http = server.http("GET", "/api/v1/live").query(&format!("parts={parts}"));
+        http.header("x-forwarded-for", address)
+    };
+    let mut streams = Vec::new();
+    for parts in 1..=16 {
+        streams.push(EventStream::open(live("192.0.2.1", parts)).await);
+    }
+    let refused = live("192.0.2.1", 17).send().await;
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &"overloaded".into()));
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    for (address, parts) in [("192.0.2.1", 7), ("192.0.2.2", 17), ("192.0.2.1", 17)] {
+        streams.push(EventStream::open(live(address, parts)).await);
     }
     for stream in &mut streams {
         assert_eq!(stream.answer.status, 200);
