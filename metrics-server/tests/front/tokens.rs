@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod languages;
+mod live;
 
 use http::request::Parts;
 use metrics_core::ApiKey;

@@ -38,7 +38,11 @@ async fn shared() -> (TestServer, tempfile::TempDir) {
             ("ada", "owner", json!({})),
             ("eve", "editor", json!({})),
             ("vic", "viewer", json!({})),
-            ("one", "viewer", json!({ "identifier": "one", "metrics": ["plays", "view_time"] })),
+            (
+                "one",
+                "viewer",
+                json!({ "identifier": "one", "metrics": ["plays", "view_time", "unique_view_time"] }),
+            ),
         ],
     );
     let server = Database::new().await.serve(settings(&file)).await;
@@ -110,7 +114,7 @@ async fn each_role_may_do_what_it_is_for() {
     assert_eq!(
         me,
         json!({ "user": "one", "role": "viewer", "scope": null, "may": ["page", "reports", "live"],
-            "keys": null, "within": { "identifier": ["one"], "metrics": ["plays", "view_time"] },
+            "keys": null, "within": { "identifier": ["one"], "metrics": ["plays", "view_time", "unique_view_time"] },
             "expires_at": null, "sign_out": false })
     );
 }
