@@ -31,16 +31,20 @@ pub(super) async fn token(server: &Server, members: &Value) -> String {
     created.json()["token"].as_str().unwrap().to_owned()
 }
 
-/// Records a session of a key, under an id of its own.
-pub(super) async fn record(server: &Server, event: &Value, seconds: f64) {
+/// A batch of a play at 0 and a pause, with the other members of `event`.
+fn batch(event: &Value, seconds: f64) -> Value {
     let at = |name: &str, at: f64| {
         let mut event = event.clone();
         event["name"] = name.into();
         event["video_time"] = at.into();
         event
     };
-    let batch = json!({ "events": [at("play", 0.0), at("pause", seconds)] });
-    let sent = server.http("POST", "/v1/events").json(&batch).send().await;
+    json!({ "events": [at("play", 0.0), at("pause", seconds)] })
+}
+
+/// Records a session of a key, under an id of its own.
+pub(super) async fn record(server: &Server, event: &Value, seconds: f64) {
+    let sent = server.http("POST", "/v1/events").json(&batch(event, seconds)).send().await;
     assert_eq!(sent.json(), json!({ "accepted": 2, "rejected": [] }));
 }
 

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::{guarded, token};
+use super::{batch, guarded, token};
 use metrics_core::ApiKey;
 use metrics_server_testing::{Answer, CHROME, Database, TestServer};
 
@@ -69,16 +69,9 @@ impl Session {
             "source_url": format!("https://{}/watch", self.host),
         });
         let seconds = f64::from(1 << self.number);
-        let at = |name: &str, at: f64| {
-            let mut event = event.clone();
-            event["name"] = name.into();
-            event["video_time"] = at.into();
-            event
-        };
-        let batch = json!({ "events": [at("play", 0.0), at("pause", seconds)] });
         let user_agent = if self.device == "mobile" { PHONE } else { CHROME };
         let http = server.http("POST", "/v1/events").header("user-agent", user_agent);
-        assert_eq!(http.json(&batch).send().await.status, 200);
+        assert_eq!(http.json(&batch(&event, seconds)).send().await.status, 200);
     }
 }
 
@@ -127,7 +120,7 @@ impl Condition {
     }
 }
 
-/// What narrows: of a token, or of a request.
+/// The limits of a token or of a request.
 #[derive(Clone, Debug, Default)]
 struct Part {
     keys: Option<Vec<&'static str>>,
@@ -442,7 +435,7 @@ async fn a_token_with_metrics_reads_no_other_number() {
     assert_eq!(send(&["plays"], "export/sessions", json!({})).await.status, 403);
 }
 
-/// What cannot be narrowed is refused, however wide the token is.
+/// A request that cannot be narrowed is refused, however wide the token is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_changes_nothing() {
     let server = recorded().await;
