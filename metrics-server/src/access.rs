@@ -130,7 +130,7 @@ pub enum Decision {
     /// listed, and can be created and revoked, and only sessions of these keys can be erased. The process statistics,
     /// which belong to no key, are refused.
     AllowKeys(Vec<ApiKey>),
-    /// Allows the request as far as the grant permits it: for some sessions, or for a role. What the grant does not
+    /// Allows the request as far as the grant permits it: for some sessions, or for a role. Anything that the grant does not
     /// permit is refused.
     AllowGrant(Grant),
     /// Refuses the request with this response.

@@ -1,4 +1,4 @@
-//! Users in a file: who may sign in, by which password or proxy, and what each may do.
+//! Users in a file: their passwords or proxy, and their rights.
 //!
 //! There is no database of users. The file is read again when it was replaced, and an instance keeps the last list that
 //! it could read. Names are compared without regard to ASCII case. Passwords are hashed with Argon2, which takes much

@@ -16,7 +16,7 @@ const REPORTS: [&str; 2] = ["engagement", "watching"];
 /// The name that a report of all columns of sessions needs: no list of metrics has it.
 pub(crate) const EVERYTHING: &str = "*";
 
-/// The part of all sessions, and of what is known about them, that a caller may read.
+/// The sessions, and their metrics, that a caller may read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Confinement {
     /// The keys; `None` for all.
@@ -111,7 +111,7 @@ impl Confinement {
         Ok(narrowed)
     }
 
-    /// The part that is in both: what a caller may pass on when another part is requested.
+    /// The part that is in both. A caller may pass on no more.
     ///
     /// # Errors
     ///

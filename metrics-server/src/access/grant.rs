@@ -1,4 +1,4 @@
-//! What a caller may do, and which sessions and metrics it may read.
+//! The rights of a caller, and the sessions and metrics that it may read.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::Purpose;
 use super::confinement::Confinement;
 use crate::error::Error;
 
-/// What a user may do.
+/// The role of a user.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Role {
@@ -43,7 +43,7 @@ impl Role {
     }
 }
 
-/// What a token may do: its claim `scope`.
+/// The scopes of a token: its claim `scope`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Scopes {
     /// Read reports.
@@ -73,7 +73,7 @@ impl Scopes {
     }
 }
 
-/// What a caller is allowed to do by.
+/// The source of a caller's rights.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Rights {
     /// A user has a role. Callers of servers without access control, and those that an application allows, are owners:
@@ -83,10 +83,10 @@ pub(crate) enum Rights {
     Token(Scopes),
 }
 
-/// What a caller may do, and the sessions and metrics that it may read.
+/// The rights of a caller, and the sessions and metrics that it may read.
 ///
 /// Every request is narrowed by it. A report of a selection is about the sessions that are in both; without a
-/// selection, it is about all sessions of the grant. What cannot be narrowed is refused.
+/// selection, it is about all sessions of the grant. Requests that cannot be narrowed are refused.
 ///
 /// ```
 /// use metrics_core::query::Filter;
@@ -142,7 +142,7 @@ impl Grant {
         Self { within: Arc::new(within), ..self }
     }
 
-    /// Grants only what a user of this role may do.
+    /// Grants only the rights of this role.
     #[must_use]
     pub fn role(self, role: Role) -> Self {
         Self { rights: Rights::Role(role), ..self }
@@ -169,7 +169,7 @@ impl Grant {
         self.is_session
     }
 
-    /// What the caller is allowed to do by.
+    /// The source of the caller's rights.
     pub(crate) fn rights(&self) -> Rights {
         self.rights
     }
@@ -198,7 +198,7 @@ impl Grant {
         self.within.keys.as_ref().is_none_or(|keys| keys.contains(key))
     }
 
-    /// Whether the caller may do this. What is not about reading needs a role, and is narrowed by keys alone: a caller
+    /// Whether the caller may do this. Anything but reading needs a role, and is narrowed by keys alone: a caller
     /// with some sessions of a key would change all of them.
     pub(crate) fn permits(&self, purpose: Purpose) -> bool {
         let role = match self.rights {

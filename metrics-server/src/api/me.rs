@@ -1,4 +1,4 @@
-//! `GET /api/v1/me`: what the caller may do, for the page and for other clients.
+//! `GET /api/v1/me`: the rights of the caller, for the page and for other clients.
 
 use chrono::SecondsFormat;
 use hyper::{Response, StatusCode};

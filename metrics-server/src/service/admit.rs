@@ -1,4 +1,4 @@
-//! What the caller of a request may do: by a token, or else by the access hook.
+//! Decides on the rights of a request's caller: by its token, or else by the access hook.
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -111,7 +111,7 @@ impl Service {
         decision.map_err(|_| Error::Busy)
     }
 
-    /// What a token permits.
+    /// The grant of a token.
     async fn grant_of(&self, token: &str) -> Result<Grant, Error> {
         let Claims { expires_at, subject, scopes, within, .. } = self.claims_of(token).await?;
         let grant = Grant::new(within, Rights::Token(scopes)).until(expires_at);

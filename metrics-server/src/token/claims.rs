@@ -18,7 +18,7 @@ pub(crate) const ID_BYTES_MAX: usize = 128;
 /// Claims that are registered and have no effect here.
 const IGNORED: [&str; 2] = ["iss", "aud"];
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claims {
     /// The Unix time in seconds from which on it is refused.
@@ -34,7 +34,7 @@ pub(crate) struct Claims {
 impl Claims {
     /// Reads the claims of a token whose signature is right.
     ///
-    /// An unknown claim is refused: a misspelt one would not narrow what it was meant to.
+    /// An unknown claim is refused: a misspelt one would narrow nothing.
     pub(super) fn read(members: &Map<String, Value>, now: i64) -> Result<Self, InvalidToken> {
         let claim = |text: &str| InvalidToken::Claim(text.to_owned());
         let seconds = |name: &str| match members.get(name) {
