@@ -34,7 +34,7 @@ export function tiles({ t, fmt, go }, specs) {
 /** A value as a text; a dash for none. */
 export function textOf(fmt, unit, value) {
   if (value === null || value === undefined) return '–';
-  return unit === 'seconds' ? fmt.length(value) : unit === 'share' ? fmt.share(value) : fmt.count(value);
+  return unit === 'seconds' ? fmt.length(value) : unit === 'brief' ? fmt.brief(value) : unit === 'share' ? fmt.share(value) : fmt.count(value);
 }
 
 function showChange(element, change, isLess, title, fmt) {
