@@ -172,7 +172,7 @@ async function stage(scene) {
   });
   page.on('pageerror', (error) => complaints.push(error.message));
   // The page without its own content.
-  await page.route('**/page/page.js', (route) => route.fulfill({ contentType: 'text/javascript', body: '' }));
+  await page.route('**/page/main.js', (route) => route.fulfill({ contentType: 'text/javascript', body: '' }));
   await page.goto(server.url);
   await page.evaluate(() => {
     document.body.replaceChildren(Object.assign(document.createElement('div'), { id: 'here' }));
