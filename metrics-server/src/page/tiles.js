@@ -22,7 +22,7 @@ export function tiles({ t, fmt, go }, specs) {
         button.hidden = Boolean(needs && !totals?.metrics[names.indexOf(needs)]);
         value.value = now ?? '';
         value.textContent = textOf(fmt, unit, now);
-        showChange(change, totals?.comparison?.change[index], isLess, t('change_before', { value: textOf(fmt, unit, totals?.comparison?.metrics[index]) }), fmt);
+        showChange(change, changeOf({ t, fmt }, unit, now, totals?.comparison, index), isLess, t('change_before', { value: textOf(fmt, unit, totals?.comparison?.metrics[index]) }));
       }
     },
     press(metric) {
@@ -37,9 +37,19 @@ export function textOf(fmt, unit, value) {
   return unit === 'seconds' ? fmt.length(value) : unit === 'share' ? fmt.share(value) : fmt.count(value);
 }
 
-function showChange(element, change, isLess, title, fmt) {
-  const isKnown = change !== null && change !== undefined;
-  element.textContent = isKnown ? fmt.change(change) : '';
-  element.className = `change ${isKnown && change !== 0 ? (change < 0 === Boolean(isLess) ? 'up' : 'down') : ''}`;
-  element.title = isKnown ? title : '';
+// How much a value has changed, as a number whose sign counts and as a text; null where there is nothing to compare with.
+function changeOf({ t, fmt }, unit, now, comparison, index) {
+  const [before, change] = [comparison?.metrics[index], comparison?.change[index]];
+  if (unit === 'share') {
+    if (typeof now !== 'number' || typeof before !== 'number') return null;
+    const points = Math.round((now - before) * 1_000) / 10;
+    return { size: points, text: t('points', { count: Math.abs(points), change: fmt.points(points / 100) }) };
+  }
+  return typeof change === 'number' ? { size: change, text: fmt.change(change) } : null;
+}
+
+function showChange(element, change, isLess, before) {
+  element.replaceChildren(...(change ? [change.text, h('span', { class: 'unseen' }, ` (${before})`)] : []));
+  element.className = `change ${change?.size ? (change.size < 0 === Boolean(isLess) ? 'up' : 'down') : ''}`;
+  element.title = change ? before : '';
 }
