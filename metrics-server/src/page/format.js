@@ -24,10 +24,13 @@ export function formats(locale, units) {
   };
   const share = (value) => (value !== 0 && Math.abs(value) < 0.1 ? percent : whole).format(value);
   const change = (value) => `${value < 0 ? '−' : '+'}${(Math.abs(value) < 0.1 ? percent : whole).format(Math.abs(value))}`;
-  // The difference of two shares, in points: a percentage of a percentage misleads.
-  const point = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, signDisplay: 'never' });
-  const points = (value) => `${value < 0 ? '−' : '+'}${point.format(value * 100)}`;
-  return { count, length, share, change, points, decimal: one.format, plain: plain.format, day: day.format, dayRange: (from, to) => day.formatRange(from, to), moment: moment.format, time: time.format };
+  return { count, length, share, change, decimal: one.format, plain: plain.format, day: day.format, dayRange: (from, to) => day.formatRange(from, to), moment: moment.format, time: time.format };
+}
+
+/** Formats the difference of two shares in points: a percentage of a percentage misleads. */
+export function pointsOf(locale) {
+  const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, signDisplay: 'never' });
+  return (value) => `${value < 0 ? '−' : '+'}${number.format(value * 100)}`;
 }
 
 /** A position in a video: `1:05`. */

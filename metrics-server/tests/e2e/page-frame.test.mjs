@@ -215,10 +215,19 @@ suite.test('names and numbers are in line, and bars end before numbers', async (
   }));
   assert.ok(lines.length > 10);
   for (const { shift, gap } of lines) assert.ok(shift < 0.6 && gap > 0, `${shift} ${gap}`);
-  const tiles = await page.locator('.tile:visible').evaluateAll((all) => all.map((it) => it.getBoundingClientRect().width));
-  const whole = await page.locator('.tiles').evaluate((it) => it.getBoundingClientRect().width);
-  const filled = tiles.reduce((sum, width) => sum + width, 0) / whole;
-  assert.ok(Math.abs(filled - Math.round(filled)) < 0.01, `${filled} rows of tiles`);
+});
+
+suite.test('tiles fill their rows at every width, and hold their figures', async (scene) => {
+  const { url } = await server();
+  const page = await opened(scene, url, '#/?period=all&video=video-001', { viewport: PHONE });
+  for (const width of [320, 390, 700, 800, 850, 1_024, 1_280, 1_920]) {
+    await page.setViewportSize({ width, height: 800 });
+    const whole = await page.locator('.tiles').evaluate((it) => it.getBoundingClientRect().width);
+    const tiles = await page.locator('.tile:visible').evaluateAll((all) => all.map((it) => ({ width: it.getBoundingClientRect().width, isCut: it.scrollWidth > it.clientWidth })));
+    const filled = tiles.reduce((sum, it) => sum + it.width, 0) / whole;
+    assert.ok(Math.abs(filled - Math.round(filled)) < 0.01, `${filled} rows of tiles at ${width}`);
+    assert.deepEqual(tiles.map(({ isCut }) => isCut), tiles.map(() => false), `${width}`);
+  }
 });
 
 suite.test('on paper there is the view without controls, on a light ground', async (scene) => {

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 process.env.TZ = 'Europe/Amsterdam';
 
 const { PERIODS, asked, isPeriod, isoOf, periodOf, rangeOf, resolve } = await import('../../src/page/dates.js');
-const { clock, formats } = await import('../../src/page/format.js');
+const { clock, formats, pointsOf } = await import('../../src/page/format.js');
 const { fileOf } = await import('../../src/page/export.js');
 const { naming } = await import('../../src/page/names.js');
 const { columnsOf, orderOf } = await import('../../src/page/overview/list.js');
@@ -128,8 +128,8 @@ test('numbers, lengths, shares and positions read as people write them', () => {
   assert.deepEqual([0, 0.25, 8.24, 59.6, 60, 61, 3_600, 3_660, 1_000_000].map(en.length), ['0 s', '0.3 s', '8.2 s', '1 min', '1 min', '1 min 1 s', '1 h', '1 h 1 min', '278 h']);
   assert.deepEqual([0, 0.004, 0.5, 1].map(en.share), ['0%', '0.4%', '50%', '100%']);
   assert.deepEqual([0.5, -0.25, 0.031, 0].map(en.change), ['+50%', '−25%', '+3.1%', '+0%']);
-  assert.deepEqual([0.031, -0.25, 0].map(en.points), ['+3.1', '−25', '+0']);
-  assert.equal(formats('de', units).points(0.0312), '+3,1');
+  assert.deepEqual([0.031, -0.25, 0].map(pointsOf('en')), ['+3.1', '−25', '+0']);
+  assert.equal(pointsOf('de')(0.0312), '+3,1');
   assert.equal(formats('de', units).count(12_345), '12.345');
   assert.deepEqual([0, 65.9, 3_725].map(clock), ['0:00', '1:05', '1:02:05']);
 });

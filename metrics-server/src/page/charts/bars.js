@@ -5,21 +5,21 @@ import { adoptStyles } from './styles.js';
 import { fill, formatOf, numberText } from './text.js';
 
 const BARS_CSS = `
-.mc-rows { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr) repeat(2, auto); gap: 2px 0.5rem; }
-.mc-rows li { display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; min-block-size: 28px; padding-inline-end: 2px; line-height: 28px; }
+.mc-rows { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr); gap: 2px; }
+.mc-rows li { position: relative; display: flex; align-items: stretch; gap: 0.5rem; min-block-size: 28px; padding-inline-end: 2px; line-height: 28px; }
 .mc-rows li.is-muted { color: var(--muted-); }
-.mc-track { position: relative; display: grid; min-inline-size: 0; }
-.mc-rest { grid-column: 1 / -1; }
+.mc-track { position: relative; display: grid; flex: 1; min-inline-size: 0; }
 .mc-fill { position: absolute; inset-block: 0; inset-inline-start: 0; border-radius: 4px; background: color-mix(in srgb, var(--mc-color) 15%, transparent); print-color-adjust: exact; }
 .mc-rows li:hover .mc-fill { background: color-mix(in srgb, var(--mc-color) 24%, transparent); }
 .mc-rows li.is-active .mc-fill { background: color-mix(in srgb, var(--mc-color) 34%, transparent); }
-.mc-name { position: relative; min-inline-size: 0; padding-inline: 8px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: start; }
+.mc-name { position: relative; flex: 1; min-inline-size: 0; padding-inline: 8px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: start; }
 button.mc-name { appearance: none; margin: 0; min-block-size: 0; padding-block: 0; border: 0; border-radius: 4px; background: none; color: inherit; font: inherit; line-height: inherit; cursor: pointer; }
 button.mc-name:hover { text-decoration: underline; text-underline-offset: 3px; }
 button.mc-name:focus-visible { outline: 2px solid var(--focus-); outline-offset: -2px; }
 .is-active .mc-name { font-weight: 600; }
-.mc-value, .mc-share { unicode-bidi: isolate; direction: ltr; text-align: end; }
-.mc-share { min-inline-size: 3.25em; color: var(--muted-); }
+.mc-value { min-inline-size: 3.75em; text-align: end; }
+.mc-value, .mc-share { position: relative; flex: none; unicode-bidi: isolate; direction: ltr; }
+.mc-share { min-inline-size: 3.25em; text-align: end; color: var(--muted-); }
 .is-active .mc-share { color: inherit; }
 .mc-caption { display: flex; justify-content: space-between; gap: 0.5rem; padding-block-end: 4px; font-size: 0.8125rem; color: var(--muted-); }
 .mc-rows .mc-rest { padding-inline: 8px; color: var(--muted-); }
