@@ -1,6 +1,7 @@
 //! Runs the programs of the README and `docs/embed.md` outside this workspace, unchanged and compiled against the
 //! packages that would be published.
 
+use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// The variable of the amount of debug information.
+const DEBUG: &str = "CARGO_PROFILE_DEV_DEBUG";
 
 /// How long a server may take to listen, on a busy machine.
 const WAIT: Duration = Duration::from_secs(60);
@@ -39,8 +43,11 @@ fn target() -> PathBuf {
 fn cargo(command: &str, target: &Path) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([command, "--offline", "--quiet", "--target-dir"]).arg(target);
-    // The setting of the workspace; with another one, Cargo could not reuse its compiled dependencies.
-    cargo.env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+    // The setting of the workspace, unless the environment has one; with another one, Cargo could not reuse its compiled
+    // dependencies.
+    if env::var_os(DEBUG).is_none() {
+        cargo.env(DEBUG, "line-tables-only");
+    }
     cargo
 }
 

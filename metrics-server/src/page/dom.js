@@ -32,6 +32,24 @@ export function menu(summary, content, attributes = {}) {
   return made;
 }
 
+const FOCUSED = 'a[href], button, summary, select, input, [tabindex="0"]';
+const keyOf = (it) => it && (it.dataset.sort || it.rel || it.title || it.getAttribute('href') || it.textContent);
+
+/**
+ * Notes which part of `root` has the focus. Returns a function that gives the focus to the same part after `root` was
+ * filled anew: the one of the same key, else the one at the same place. A focus that has gone elsewhere stays there.
+ */
+export function focusKeeper(root) {
+  const parts = () => [...root.querySelectorAll(FOCUSED)].filter((it) => it.checkVisibility({ visibilityProperty: true }));
+  const index = parts().indexOf(document.activeElement);
+  const key = keyOf(document.activeElement);
+  return () => {
+    if (index < 0 || ![null, document.body].includes(document.activeElement)) return;
+    const now = parts();
+    (now.find((it) => keyOf(it) === key) ?? now[Math.min(index, now.length - 1)])?.focus({ preventScroll: true });
+  };
+}
+
 /** A text that is copied by its button. */
 export function copyable(text, t) {
   const button = h('button', { type: 'button', class: 'copy' }, t('copy'));

@@ -9,11 +9,11 @@ const VALUES_MAX = 8;
 const TYPING_MS = 200;
 
 /** The menu for a state; it asks nothing until it is opened. */
-export function filterMenu({ t, api, names, dimensions, go }, state) {
+export function filterMenu({ t, api, names, titles, dimensions, go }, state) {
   const latest = new Latest();
   const known = DIMENSIONS.filter((name) => dimensions.has(name));
-  const option = (value) => h('option', { value }, names.dimension(value));
-  const chooser = h('select', { 'aria-label': t('by'), on: { change: () => ((search.value = ''), load()) } }, known.map(option));
+  const option = (value) => h('option', { value }, names.one(value));
+  const chooser = h('select', { 'aria-label': t('by'), on: { change: choose } }, known.map(option));
   const search = h('input', { type: 'search', placeholder: t('filter_search'), 'aria-label': t('filter_search'), autocomplete: 'off', spellcheck: 'false', dir: 'auto' });
   const list = h('div', { class: 'options one', 'aria-live': 'polite' });
   let typing = 0;
@@ -22,12 +22,26 @@ export function filterMenu({ t, api, names, dimensions, go }, state) {
     typing = setTimeout(load, TYPING_MS);
   });
 
+  function choose() {
+    search.value = '';
+    // No values of another dimension under this one.
+    list.replaceChildren();
+    load();
+  }
+
+  async function ask(name, signal) {
+    const query = { limit: VALUES_MAX, ...(search.value.trim() ? { search: search.value.trim() } : {}) };
+    if (name !== 'video') return (await api.ask(`dimensions/${encodeURIComponent(name)}`, query, signal)).values.map(({ value }) => value);
+    const { results } = await api.ask('videos', { ...query, metrics: ['plays'], timeframe: 'all' }, signal);
+    for (const it of results) titles.set(it.name, it.title || it.name);
+    return results.map((it) => it.name);
+  }
+
   async function load() {
     const name = chooser.value;
-    const query = { limit: VALUES_MAX, ...(search.value.trim() ? { search: search.value.trim() } : {}) };
     try {
-      const [answer] = await latest.run((signal) => api.ask(`dimensions/${encodeURIComponent(name)}`, query, signal));
-      if (answer) show(name, answer.values);
+      const [values] = await latest.run((signal) => ask(name, signal));
+      if (values) show(name, values);
     } catch (error) {
       list.replaceChildren(h('p', { class: 'muted' }, error.message));
     }
@@ -35,9 +49,9 @@ export function filterMenu({ t, api, names, dimensions, go }, state) {
 
   function show(name, values) {
     const chosen = state.filters.find((it) => it.name === name && !it.not)?.values ?? [];
-    const button = ({ value }) => {
-      const text = names.value(name, value);
-      return h('button', { type: 'button', 'aria-pressed': String(chosen.includes(value)), title: text, on: { click: () => go({ filters: toggled(state.filters, name, value) }) } }, h('bdi', {}, text));
+    const button = (value) => {
+      const [text, detail] = [names.value(name, value), names.detail(name, value)];
+      return h('button', { type: 'button', 'aria-pressed': String(chosen.includes(value)), title: text, on: { click: () => go({ filters: toggled(state.filters, name, value) }) } }, h('bdi', {}, text), detail && h('small', {}, ' ', h('bdi', {}, detail)));
     };
     list.replaceChildren(...(values.length ? values.map(button) : [h('p', { class: 'muted' }, t('filter_no_value'))]));
   }

@@ -30,6 +30,12 @@ export function formats(locale, units) {
   return { count, length, brief, share, change, decimal: one.format, plain: plain.format, day: day.format, dayRange: (from, to) => day.formatRange(from, to), moment: moment.format, time: time.format };
 }
 
+/** Formats the difference of two shares in points: a percentage of a percentage misleads. */
+export function pointsOf(locale) {
+  const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, signDisplay: 'never' });
+  return (value) => `${value < 0 ? '−' : '+'}${number.format(value * 100)}`;
+}
+
 /** A position in a video: `1:05`. */
 export function clock(seconds) {
   const two = (value) => String(value).padStart(2, '0');

@@ -2,7 +2,7 @@
 
 import { timeLine } from './charts/line.js';
 import { WORDS as CHART_WORDS } from './charts/words.js';
-import { h } from './dom.js';
+import { focusKeeper, h } from './dom.js';
 import { clock } from './format.js';
 import { Panel } from './panel.js';
 import { queried } from './state.js';
@@ -83,7 +83,9 @@ export function create(place, context) {
     });
     if (items.length === 0) items.push(h('li', { class: 'hint' }, t('live_nobody')));
     if (rows > watched.length) items.push(h('li', { class: 'hint' }, t('more', { count: rows - watched.length })));
+    const refocus = focusKeeper(list);
     list.replaceChildren(...items);
+    refocus();
   }
 
   // Where the viewers are: a bar per part of the video with viewers.

@@ -34,6 +34,8 @@ const context = {
   keys: new Map(),
   known: null,
   names: null,
+  titles: new Map(),
+  learnTitles,
   me,
   may,
   state: () => state,
@@ -46,7 +48,7 @@ const context = {
   },
   announce: (text) => (status.textContent = text),
 };
-context.names = naming(t, locale, context.keys);
+context.names = naming(t, locale, context.keys, context.titles);
 
 const SCREENS = Object.fromEntries(
   [
@@ -63,6 +65,7 @@ const bar = controls(context);
 // A screen may know a better title than the address.
 context.title = (text) => {
   bar.title(text);
+  if (state.screen === 'videos') context.titles.set(state.video, text);
   document.title = `${text} – ${root.dataset.name}`;
 };
 let state = parse(location.hash);
@@ -91,7 +94,10 @@ function frame() {
 }
 
 async function show() {
+  const before = state;
   state = parse(location.hash);
+  // A sentence about another view.
+  status.textContent = '';
   const name = state.screen in SCREENS ? state.screen : Object.keys(SCREENS)[0];
   state.screen = name;
   for (const [it, link] of links) {
@@ -100,7 +106,12 @@ async function show() {
     if (link.hasAttribute('aria-current')) link.setAttribute('aria-current', 'page');
   }
   bar.update(state);
-  document.title = `${state.video ?? t(`screen_${name}`)} – ${root.dataset.name}`;
+  document.title = `${state.video === null ? t(`screen_${name}`) : context.names.value('video', state.video)} – ${root.dataset.name}`;
+  // The focus was on what led here, which is gone.
+  if (shown.name && (shown.name !== name || before.video !== state.video)) {
+    bar.focus();
+    scrollTo(0, 0);
+  }
   if (shown.name !== name) {
     shown.screen?.destroy();
     const turn = (shown = { name, screen: null });
@@ -111,6 +122,17 @@ async function show() {
     turn.screen = create(place, context);
   }
   shown.screen?.update(state);
+}
+
+// Resolves with whether any title was learned. Each is asked for once.
+async function learnTitles(videos) {
+  const unknown = videos.filter((it) => it !== null && !context.titles.has(it));
+  if (unknown.length === 0 || !may('reports')) return false;
+  for (const it of unknown) context.titles.set(it, it);
+  const query = { metrics: ['plays'], timeframe: 'all', filters: [['is', 'video', unknown]], limit: unknown.length };
+  const { results } = await api.ask('videos', query).catch(() => ({ results: [] }));
+  for (const { name, title } of results) context.titles.set(name, title || name);
+  return results.length > 0;
 }
 
 // Resolves with the valid keys.

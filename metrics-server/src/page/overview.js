@@ -94,15 +94,20 @@ export function create(place, context) {
         answer = it;
         totals.show(names, it.totals);
         showChart();
-        if (!isRefresh) announce(t('announce', { count: it.totals?.metrics[0] ?? 0 }));
       }),
       videos.load(state, period, base, question),
       breakdowns.load(state, base, question),
     ];
-    Promise.all(loads).then(([, list]) => {
+    Promise.all(loads).then(([all, list]) => {
       if (list) showWelcome(list);
+      if (all && list && !isRefresh) announce(announcementOf(all, list));
       later(Math.max(REFRESH_MS, (performance.now() - start) * SLOW));
     });
+  }
+
+  function announcementOf({ totals: sums }, { meta }) {
+    const plays = t('announce', { count: sums?.metrics[0] ?? 0 });
+    return state.search ? `${t('announce_videos', { count: meta.rows })}, ${plays}` : plays;
   }
 
   // Instead of empty panels, while no video has ever been watched.

@@ -2,7 +2,7 @@
 // question is never shown under it, and an error stands where the answer would.
 
 import { Latest } from './api.js';
-import { h } from './dom.js';
+import { focusKeeper, h } from './dom.js';
 
 let ids = 0;
 
@@ -10,6 +10,7 @@ export class Panel {
   #latest = new Latest();
   #asked = null;
   #shown = null;
+  #refocus = null;
 
   /** `{ title, name, heading }`: `title` is left out for panels whose content has headings of its own. */
   constructor(t, { title, name, tools = [] }) {
@@ -39,7 +40,10 @@ export class Panel {
       this.fault.hidden = true;
       this.element.classList.remove('waiting', 'failed');
       this.#shown = name;
+      const refocus = this.#refocus ?? focusKeeper(this.body);
+      this.#refocus = null;
       show(answer);
+      refocus();
       return answer;
     } catch (error) {
       this.fail(error, () => {
@@ -53,6 +57,8 @@ export class Panel {
   wait() {
     this.#shown = null;
     this.fault.hidden = true;
+    // What is hidden loses the focus.
+    if (this.body.contains(document.activeElement)) this.#refocus = focusKeeper(this.body);
     this.element.classList.remove('failed');
     this.element.classList.add('waiting');
   }

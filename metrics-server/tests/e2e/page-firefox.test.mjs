@@ -22,7 +22,7 @@ suite.test('in Firefox, every screen shows what the server knows', async (scene)
   await eventually(async () => assert.deepEqual([await value(page, 'plays'), await value(page, 'view_time')], results[0].metrics));
   await eventually(async () => assert.match(await text(page, '.pager'), /1–10 of 200/));
   await page.locator('[data-dimension=device] li button').evaluate((it) => it.click());
-  await eventually(async () => assert.match(await text(page, '.chips'), /Devices = Desktop/));
+  await eventually(async () => assert.match(await text(page, '.chips'), /Device = Desktop/));
   await eventually(async () => assert.ok((await value(page, 'plays')) < results[0].metrics[0]));
   await page.locator('.videos tbody a').evaluate((it) => it.click());
   await eventually(async () => assert.equal(await text(page, 'h1'), 'Launch film'));

@@ -7,7 +7,10 @@ import { test } from 'node:test';
 process.env.TZ = 'Europe/Amsterdam';
 
 const { PERIODS, asked, isPeriod, isoOf, periodOf, rangeOf, resolve } = await import('../../src/page/dates.js');
-const { clock, formats } = await import('../../src/page/format.js');
+const { clock, formats, pointsOf } = await import('../../src/page/format.js');
+const { fileOf } = await import('../../src/page/export.js');
+const { naming } = await import('../../src/page/names.js');
+const { columnsOf, orderOf } = await import('../../src/page/overview/list.js');
 const { DEFAULTS, format, parse, queried, toggled } = await import('../../src/page/state.js');
 const { impactOf, isWorse, sorted } = await import('../../src/page/quality/worse.js');
 const { startupEdges } = await import('../../src/page/video-data.js');
@@ -128,6 +131,8 @@ test('numbers, lengths, shares and positions read as people write them', () => {
   assert.deepEqual([0, 0.5, 0.549, 1.2, 61].map(en.brief), ['0 s', '0.5 s', '0.55 s', '1.2 s', '1 min 1 s']);
   assert.deepEqual([0, 0.004, 0.5, 1].map(en.share), ['0%', '0.4%', '50%', '100%']);
   assert.deepEqual([0.5, -0.25, 0.031, 0].map(en.change), ['+50%', '−25%', '+3.1%', '+0%']);
+  assert.deepEqual([0.031, -0.25, 0].map(pointsOf('en')), ['+3.1', '−25', '+0']);
+  assert.equal(pointsOf('de')(0.0312), '+3,1');
   assert.equal(formats('de', units).count(12_345), '12.345');
   assert.deepEqual([0, 65.9, 3_725].map(clock), ['0:00', '1:05', '1:02:05']);
 });
@@ -296,4 +301,46 @@ test('the screen of a video has the terms of the other screens', async () => {
     const { WORDS } = await import(`../../src/page/words/${language}.js`);
     for (const [here, there] of Object.entries(terms)) assert.equal(VIDEO_WORDS[language][here], WORDS[there], `${language} ${here}`);
   }
+});
+
+test('an address sorts by what is there, else by the first column', () => {
+  const columns = columnsOf(new Set(['plays', 'view_time', 'sessions']));
+  assert.deepEqual(columns.map(([metric]) => metric), ['plays', 'view_time']);
+  assert.deepEqual(orderOf({ sort: 'view_time' }, columns), { by: 'view_time', isDown: false });
+  assert.deepEqual(orderOf({ sort: 'video' }, columns), { by: 'video', isDown: false });
+  for (const sort of ['-failures', 'completion_rate']) assert.deepEqual(orderOf({ sort }, columns), { by: 'plays', isDown: true });
+});
+
+test('the file of a view is that of its filters, period, order and search', () => {
+  const asked = [];
+  const api = { address: (path, parameters) => asked.push({ path, parameters }) };
+  const context = { api, metrics: new Set(['plays', 'view_time']) };
+  const state = { ...DEFAULTS, period: 'yesterday', search: ' lamp ', sort: 'view_time', at: 3, filters: [{ name: 'device', not: true, values: ['mobile'] }] };
+  fileOf(context, state, NOW);
+  const [{ path, parameters }] = asked;
+  assert.equal(path, 'export/videos');
+  const { timezone, ...members } = parameters;
+  assert.equal(timezone, 'Europe/Amsterdam');
+  assert.deepEqual(members, {
+    timeframe: { from: '2026-03-29T22:00:00.000Z', to: '2026-03-30T21:59:59.999Z' },
+    filters: [['is_not', 'device', ['mobile']]],
+    metrics: ['plays', 'view_time'],
+    order_by: [['view_time', 'asc']],
+    search: 'lamp',
+    format: 'csv',
+  });
+  fileOf(context, { ...state, screen: 'videos', video: 'intro' }, NOW);
+  assert.equal(asked[1].path, 'export/query');
+  const { identifier, dimensions, timeframe } = asked[1].parameters.q;
+  assert.deepEqual({ identifier, dimensions, timeframe }, { identifier: 'intro', dimensions: ['time:1 hour'], timeframe: members.timeframe });
+  for (const screen of ['live', 'quality', 'settings']) assert.equal(fileOf(context, { ...state, screen }, NOW), null, screen);
+  assert.equal(fileOf({ api, metrics: new Set() }, state, NOW), null);
+});
+
+test('dimensions and their values have names for people', () => {
+  const t = translate(words.en, 'en');
+  const names = naming(t, 'en', new Map(), new Map([['intro', 'The introduction'], ['other', 'other']]));
+  assert.deepEqual(['browser', 'page', 'video', 'video.course', 'session.a.b', 'unheard_of'].map(names.one), ['Browser', 'Page', 'Video', 'Field: course', 'Field of the session: a.b', 'unheard_of']);
+  assert.deepEqual(['browser', 'page', 'video.course'].map(names.dimension), ['Browsers', 'Pages', 'Field: course']);
+  assert.deepEqual(['intro', 'other', 'unknown', null].map((it) => [names.value('video', it), names.detail('video', it)]), [['The introduction', 'intro'], ['other', null], ['unknown', null], ['Unknown', null]]);
 });

@@ -8,14 +8,16 @@ const BARS_CSS = `
 .mc-rows { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr); gap: 2px; }
 .mc-rows li { position: relative; display: flex; align-items: stretch; gap: 0.5rem; min-block-size: 28px; padding-inline-end: 2px; line-height: 28px; }
 .mc-rows li.is-muted { color: var(--muted-); }
+.mc-track { position: relative; display: grid; flex: 1; min-inline-size: 0; }
 .mc-fill { position: absolute; inset-block: 0; inset-inline-start: 0; border-radius: 4px; background: color-mix(in srgb, var(--mc-color) 15%, transparent); print-color-adjust: exact; }
 .mc-rows li:hover .mc-fill { background: color-mix(in srgb, var(--mc-color) 24%, transparent); }
 .mc-rows li.is-active .mc-fill { background: color-mix(in srgb, var(--mc-color) 34%, transparent); }
 .mc-name { position: relative; flex: 1; min-inline-size: 0; padding-inline: 8px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: start; }
-button.mc-name { appearance: none; margin: 0; padding-block: 0; border: 0; border-radius: 4px; background: none; color: inherit; font: inherit; line-height: inherit; cursor: pointer; }
+button.mc-name { appearance: none; margin: 0; min-block-size: 0; padding-block: 0; border: 0; border-radius: 4px; background: none; color: inherit; font: inherit; line-height: inherit; cursor: pointer; }
 button.mc-name:hover { text-decoration: underline; text-underline-offset: 3px; }
 button.mc-name:focus-visible { outline: 2px solid var(--focus-); outline-offset: -2px; }
 .is-active .mc-name { font-weight: 600; }
+.mc-value { min-inline-size: 3.75em; text-align: end; }
 .mc-value, .mc-share { position: relative; flex: none; unicode-bidi: isolate; direction: ltr; }
 .mc-share { min-inline-size: 3.25em; text-align: end; color: var(--muted-); }
 .is-active .mc-share { color: inherit; }
@@ -70,7 +72,7 @@ function rowOf(row, share, percent, options) {
   const cells = showShare ? [html('span', { class: 'mc-share' }, percent(share))] : [];
   if (options.beforeName) cells.push(html('span', { class: 'mc-was', title: options.beforeName }, formatOf(options)(row.before ?? 0)));
   const kinds = [row.isActive && 'is-active', row.isMuted && 'is-muted'].filter(Boolean).join(' ');
-  return html('li', { class: kinds }, bar, name, value, ...cells);
+  return html('li', { class: kinds }, html('span', { class: 'mc-track' }, bar, name), value, ...cells);
 }
 
 function restOf(rest, { words, locale, onMore }) {

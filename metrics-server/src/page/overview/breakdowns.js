@@ -74,7 +74,7 @@ export class Breakdowns {
     const rows = results.map(({ dimensions: [value], metrics: [plays] }) => ({
       key: value,
       name: names.value(name, value),
-      title: value ?? t('value_none'),
+      title: value || t('value_none'),
       value: plays,
       share: plays / all,
       isActive: active.includes(value),

@@ -5,35 +5,30 @@ import { Latest } from '../api.js';
 import { WORDS as CHART_WORDS } from '../charts/words.js';
 import { h } from '../dom.js';
 import { Panel } from '../panel.js';
+import { textOf } from '../tiles.js';
+import { columnsOf, orderOf, questionOf } from './list.js';
 
 const ROWS = 10;
 const TYPING_MS = 200;
 const CURVE_POINTS_MAX = 62; // Of months, weeks, days or hours; else wider ones.
-
-// The columns with numbers: metric and unit.
-const COLUMNS = [
-  ['plays', 'count'],
-  ['view_time', 'seconds'],
-  ['average_percentage_viewed', 'share'],
-  ['completion_rate', 'share'],
-];
 
 const WIDER = { hour: 'hour', day: 'day', week: 'week', month: 'month' };
 
 export class Videos {
   #curves = new Latest();
   #typing = 0;
+  #searched = null;
 
   constructor(context) {
     const { t, replace, metrics } = context;
-    this.columns = COLUMNS.filter(([metric]) => metrics.has(metric));
+    this.columns = columnsOf(metrics);
     this.context = context;
     this.search = h('input', { type: 'search', placeholder: t('search_videos'), 'aria-label': t('search_videos'), autocomplete: 'off', spellcheck: 'false', dir: 'auto' });
     this.search.addEventListener('input', () => {
       clearTimeout(this.#typing);
       this.#typing = setTimeout(() => replace({ search: this.search.value }), TYPING_MS);
     });
-    this.panel = new Panel(t, { title: t('videos'), name: 'videos', tools: [this.search] });
+    this.panel = new Panel(t, { title: t('videos'), name: 'videos', tools: [this.search, this.#sorter()] });
     this.rows = h('tbody', {});
     this.head = h('tr', {});
     this.pager = h('nav', { class: 'pager', 'aria-label': t('pages_of_videos') });
@@ -44,22 +39,16 @@ export class Videos {
   /** Loads a page of videos, then their curves. Resolves with the list. */
   load(state, period, base, question) {
     const { api } = this.context;
-    if (document.activeElement !== this.search) this.search.value = state.search;
+    this.#follow(state);
     const { timeframe, timezone, filters, compare } = base;
-    const isDown = state.sort.startsWith('-');
-    const by = state.sort.replace('-', '');
-    const metrics = this.columns.map(([metric]) => metric);
-    const order = metrics.includes(by) || by === 'video' ? [[by, isDown ? 'desc' : 'asc']] : [[metrics[0], 'desc']];
     const query = {
-      metrics,
+      ...questionOf(state, this.columns),
       timeframe,
       timezone,
       filters,
-      order_by: order,
       limit: ROWS,
       offset: (state.at - 1) * ROWS,
       ...(compare ? { compare } : {}),
-      ...(state.search.trim() ? { search: state.search.trim() } : {}),
     };
     const ask = (signal) => api.ask('videos', query, signal);
     return this.panel.load([...question, query.order_by, query.offset, query.search], ask, (answer) => {
@@ -74,9 +63,35 @@ export class Videos {
     this.#curves.stop();
   }
 
+  // The box has the search of the address, also on the way back. What is being typed is newer than a refresh.
+  #follow(state) {
+    const { by, isDown } = orderOf(state, this.columns);
+    this.sort.value = by;
+    this.turn.textContent = isDown ? '↓' : '↑';
+    if (state.search === this.#searched) return;
+    clearTimeout(this.#typing);
+    this.#searched = state.search;
+    if (this.search.value !== state.search) this.search.value = state.search;
+  }
+
+  // For narrow screens, whose table has no room for all headings.
+  #sorter() {
+    const { t, go, state } = this.context;
+    const names = ['video', ...this.columns.map(([metric]) => metric)];
+    const change = () => go({ sort: this.sort.value === 'video' ? 'video' : `-${this.sort.value}` });
+    const turn = () => {
+      const { by, isDown } = orderOf(state(), this.columns);
+      go({ sort: isDown ? by : `-${by}` });
+    };
+    this.sort = h('select', { on: { change } }, names.map((value) => h('option', { value }, value === 'video' ? t('video') : t(`metric_${value}`))));
+    this.turn = h('button', { type: 'button', 'aria-label': t('sort_turn'), title: t('sort_turn'), on: { click: turn } });
+    return h('div', { class: 'sorter' }, h('label', {}, t('sort_by'), this.sort), this.turn);
+  }
+
   #show(state, { results, meta }) {
-    const { t } = this.context;
+    const { t, titles } = this.context;
     this.#showHead(state);
+    for (const { name, title } of results) titles.set(name, title || name);
     const rows = results.map((result) => this.#row(state, result));
     if (rows.length === 0) rows.push(h('tr', {}, h('td', { colspan: this.columns.length + 2, class: 'hint' }, state.search ? t('no_video_found', { search: state.search }) : t('nobody'))));
     this.rows.replaceChildren(...rows);
@@ -85,19 +100,25 @@ export class Videos {
 
   #showHead(state) {
     const { t, link } = this.context;
+    const { by, isDown } = orderOf(state, this.columns);
     const column = (name, text, kind) => {
-      const isSorted = state.sort.replace('-', '') === name;
-      const isDown = state.sort.startsWith('-');
+      const isSorted = by === name;
       const sort = isSorted ? (isDown ? name : `-${name}`) : name === 'video' ? name : `-${name}`;
-      const mark = isSorted ? (isDown ? ' ↓' : ' ↑') : '';
-      return h('th', { scope: 'col', class: kind, 'aria-sort': isSorted ? (isDown ? 'descending' : 'ascending') : null }, h('a', { href: link({ sort }) }, text, h('span', { 'aria-hidden': 'true' }, mark)));
+      const mark = isSorted ? (isDown ? '\u00a0↓' : '\u00a0↑') : '';
+      return h('th', { scope: 'col', class: kind, 'aria-sort': isSorted ? (isDown ? 'descending' : 'ascending') : null }, h('a', { href: link({ sort }), 'data-sort': name }, text, h('span', { 'aria-hidden': 'true' }, mark)));
     };
-    this.head.replaceChildren(column('video', t('video'), ''), h('th', { scope: 'col', class: 'curve' }, h('span', { class: 'unseen' }, t('curve'))), ...this.columns.map(([metric]) => column(metric, t(`metric_${metric}`), `number ${metric}`)));
+    this.head.replaceChildren(column('video', t('video'), ''), h('th', { scope: 'col', class: 'curve' }, h('span', { class: 'unseen' }, t('curve'))), ...this.columns.map(([metric]) => column(metric, t(`metric_${metric}`), this.#classOf(state, metric))));
+  }
+
+  // Narrow screens have room for the plays and the figure that sorts.
+  #classOf(state, metric) {
+    const { by } = orderOf(state, this.columns);
+    const shown = by === 'video' || by === 'plays' ? ['plays', 'average_percentage_viewed'] : ['plays', by];
+    return `number ${metric} ${shown.includes(metric) ? '' : 'wide'}`;
   }
 
   #row(state, { name, title, duration, metrics, comparison }) {
     const { fmt, link, t } = this.context;
-    const text = { count: fmt.count, seconds: fmt.length, share: fmt.share };
     const shown = title || name;
     const length = duration ? fmt.length(duration) : null;
     const details = [title && title !== name ? name : null, length].filter(Boolean);
@@ -105,7 +126,7 @@ export class Videos {
     const change = comparison?.change?.[0];
     const cells = this.columns.map(([metric, unit], index) => {
       const value = metrics[index];
-      const cell = h('td', { class: `number ${metric}` }, value === null ? '–' : text[unit](value));
+      const cell = h('td', { class: this.#classOf(state, metric) }, textOf(fmt, unit, value));
       if (metric === 'plays' && change !== null && change !== undefined) cell.append(h('small', { class: `change ${change < 0 ? 'down' : 'up'}`, title: t('change_before', { value: fmt.count(comparison.metrics[0]) }) }, fmt.change(change)));
       return cell;
     });

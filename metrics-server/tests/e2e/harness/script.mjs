@@ -38,8 +38,11 @@ export async function fakePage(scene, server) {
   const script = `import { Media } from './page/fake.mjs'; window.fake = new Media('intro');`;
   await page.goto(await scene.site.publish('/watch', { html, script }));
   await page.evaluate(() => window.metrics.monitor(window.fake.element, { identifier: 'intro' }));
+  // An advanced clock makes the script give up websockets that are still opening.
+  const settled = () => eventually(() => assert.ok(traffic.sockets.every((it) => it.isClosed() || traffic.answered.has(it))));
   const show = async (seconds) => {
     for (let second = 0; second < seconds; second++) {
+      await settled();
       await page.clock.fastForward(1_000);
       await page.evaluate(() => window.fake.advance(1_000));
     }
@@ -64,11 +67,12 @@ export function position(player) {
 }
 
 /**
- * Records the websockets of a page from now on: the topics that it joins and leaves, its heartbeats and events, and the topic
- * and the code of each answer; only refusals have a code.
+ * Records the websockets of a page from now on, and which of them received a message: the topics that it joins and leaves,
+ * its heartbeats and events, and the topic and the code of each answer; only refusals have a code.
  */
 export function recordTraffic(page) {
   const [sockets, joins, leaves, heartbeats, events, answers] = [[], [], [], [], [], []];
+  const answered = new Set();
   page.on('websocket', (socket) => {
     sockets.push(socket);
     socket.on('framesent', ({ payload }) => {
@@ -79,12 +83,14 @@ export function recordTraffic(page) {
       if (event === 'event') events.push(content);
     });
     socket.on('framereceived', ({ payload }) => {
+      answered.add(socket);
       const [, , topic, , { response }] = JSON.parse(payload);
       answers.push({ topic, code: response?.code });
     });
   });
   return {
     sockets,
+    answered,
     joins,
     leaves,
     heartbeats,
