@@ -138,5 +138,5 @@ function amountOf(fmt, unit, impact) {
   if (impact === null) return '–';
   const amount = Math.abs(impact);
   const size = unit !== 'share' ? fmt.length(amount) : amount < 10 ? fmt.decimal(amount) : fmt.count(Math.round(amount));
-  return `${impact < 0 ? '−' : '+'}${size}`;
+  return `${amount < 0.05 ? '' : impact < 0 ? '−' : '+'}${size}`; // Zero has no sign.
 }
