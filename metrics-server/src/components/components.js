@@ -213,7 +213,7 @@ class AlongMedia extends MetricsElement {
     const curve = curveOf(await this.ask('engagement', isMany ? { ...body, resolution: '100 steps' } : body, signal));
     if (signal.aborted) return;
     this.follow();
-    this.draw(this.make, curve, { moments: true, flow: true, table: true, onSeek: this.media && ((position) => (this.media.currentTime = position)) });
+    this.draw(this.make, curve, { moments: true, flow: true, table: true, onSeek: !isMany && this.media && ((position) => (this.media.currentTime = position)) });
     this.move();
   }
 

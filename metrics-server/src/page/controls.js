@@ -61,7 +61,7 @@ export function controls(context) {
 
   // A link that shows this view to others, and nothing else.
   function shareMenu(state) {
-    if (!me?.may.includes('create_tokens') || !['overview', 'videos', 'live'].includes(state.screen)) return null;
+    if (!me?.may.includes('create_tokens') || !['overview', 'videos', 'live', 'quality'].includes(state.screen)) return null;
     const days = h('select', {}, SHARED_DAYS.map((value) => h('option', { value }, t('share_days', { count: value }))));
     const result = h('div', { role: 'status' });
     const share = async (event) => {

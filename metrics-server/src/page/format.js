@@ -7,6 +7,7 @@ export function formats(locale, units) {
   const percent = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 });
   const whole = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 0 });
   const one = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+  const two = new Intl.NumberFormat(locale, { maximumFractionDigits: 2 });
   const date = (options) => new Intl.DateTimeFormat(locale, options);
   const day = date({ day: 'numeric', month: 'short', year: 'numeric' });
   const moment = date({ dateStyle: 'medium', timeStyle: 'short' });
@@ -22,9 +23,11 @@ export function formats(locale, units) {
     if (h < 100) return m ? `${h} ${units.h} ${m} ${units.min}` : `${h} ${units.h}`;
     return `${count(Math.round(seconds / 3600))} ${units.h}`;
   };
+  // For times of which tenths of a second matter.
+  const brief = (seconds) => (seconds < 9.995 ? `${two.format(seconds)} ${units.s}` : length(seconds));
   const share = (value) => (value !== 0 && Math.abs(value) < 0.1 ? percent : whole).format(value);
   const change = (value) => `${value < 0 ? '−' : '+'}${(Math.abs(value) < 0.1 ? percent : whole).format(Math.abs(value))}`;
-  return { count, length, share, change, decimal: one.format, plain: plain.format, day: day.format, dayRange: (from, to) => day.formatRange(from, to), moment: moment.format, time: time.format };
+  return { count, length, brief, share, change, decimal: one.format, plain: plain.format, day: day.format, dayRange: (from, to) => day.formatRange(from, to), moment: moment.format, time: time.format };
 }
 
 /** Formats the difference of two shares in points: a percentage of a percentage misleads. */

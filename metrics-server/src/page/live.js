@@ -43,8 +43,28 @@ export function create(place, context) {
     value.textContent = textOf(fmt, unit, number);
   };
 
+  // The last hour as minutes, and the present one, which moves with each report.
+  let hour = null;
+  let present = null;
+
+  function showChart() {
+    if (!hour) return;
+    const { points, totals, to } = hour;
+    const all = present === null ? points : [...points, { start: to.toISOString(), value: present }];
+    hour.most = Math.max(hour.most, present ?? 0);
+    set(peak, hour.most, 'count');
+    mean.value.value = totals[1] ?? '';
+    mean.value.textContent = typeof totals[1] === 'number' ? fmt.decimal(totals[1]) : '–';
+    const options = { words: CHART_WORDS[language], locale, name: t('metric_concurrent'), bucket: 'minute', peak: hour.most, mean: totals[1] ?? 0, isSum: false, height: 220, color: 'var(--viewers)', empty: t('live_nobody') };
+    const data = { points: all, isPartial: present !== null };
+    if (chart) chart.update(data, options);
+    else chart = timeLine(chartPlace, data, options);
+  }
+
   const viewers = follow(api, () => ({ filters: queried(state.filters), timezone, limit: VIDEOS, parts: PARTS }), (report) => {
     set(now, report.watching, 'count');
+    present = report.watching;
+    showChart();
     now.tile.classList.toggle('on', report.watching > 0);
     if (report.plays !== undefined) set(plays, report.plays, 'count');
     plays.tile.hidden = report.plays === undefined && plays.value.value === '';
@@ -92,13 +112,13 @@ export function create(place, context) {
     const from = new Date(to.getTime() - MINUTES * MINUTE_MS);
     const query = { metrics: ['peak_concurrent', 'average_concurrent'], dimensions: ['time:1 minute'], timeframe: { from: from.toISOString(), to: to.toISOString() }, filters, totals: true, limit: MINUTES + 1 };
     panel.load(['live', filters], (signal) => api.ask('query', query, signal), ({ results, totals }) => {
-      set(peak, totals?.metrics[0], 'count');
-      mean.value.value = totals?.metrics[1] ?? '';
-      mean.value.textContent = typeof totals?.metrics[1] === 'number' ? fmt.decimal(totals.metrics[1]) : '–';
-      const points = results.map(({ dimensions, metrics }) => ({ start: dimensions[0], value: metrics[0] }));
-      const options = { words: CHART_WORDS[language], locale, name: t('metric_concurrent'), bucket: 'minute', peak: true, mean: true, height: 220, color: 'var(--viewers)', empty: t('live_nobody') };
-      if (chart) chart.update({ points }, options);
-      else chart = timeLine(chartPlace, { points }, options);
+      const rows = results.map(({ dimensions, metrics }) => ({ start: dimensions[0], value: metrics[0] }));
+      const points = rows.filter(({ start }) => new Date(start) < to);
+      const values = totals?.metrics ?? [];
+      // What the present minute has had is not yet among the whole ones.
+      const most = hour?.to.getTime() === to.getTime() ? hour.most : 0;
+      hour = { points, totals: values, to, most: Math.max(most, values[0] ?? 0) };
+      showChart();
     });
     timer = setTimeout(() => (document.hidden ? (timer = setTimeout(load, REFRESH_MS)) : load()), REFRESH_MS);
   }
@@ -108,6 +128,7 @@ export function create(place, context) {
       const isSame = state && JSON.stringify(state.filters) === JSON.stringify(next.filters);
       state = next;
       if (isSame) return;
+      hour = null;
       viewers.restart();
       load();
     },

@@ -69,8 +69,7 @@ export function create(place, context) {
     const index = names.indexOf(metric);
     const points = answer.results.map(({ dimensions, metrics }) => ({ start: dimensions[0], value: metrics[index] }));
     const before = answer.results.map(({ dimensions, comparison }) => ({ start: dimensions[0], value: comparison?.metrics[index] ?? null }));
-    // Nothing was recorded then.
-    const previous = before.some(({ value }) => value) ? before : undefined;
+    const previous = period.compared ? before : undefined;
     const data = { points, previous, isPartial: period.isPartial };
     const options = { words: CHART_WORDS[context.language], locale, timezone, name: t(`metric_${metric}`), unit, bucket: answer.bucket, previousName: t(`compare_${state.compare}`), height: 240, color: 'var(--plays)', empty: t('nobody') };
     if (chart) chart.update(data, options);

@@ -1,4 +1,4 @@
-// Quality: how fast and smoothly playback was, and where it was not, in order of the sessions that suffered.
+// Quality: how fast and smoothly playback was, and where it was not, in order of what that costs viewers.
 
 import { histogram, timeLine } from './charts/index.js';
 import { WORDS as CHART_WORDS } from './charts/words.js';
@@ -8,18 +8,17 @@ import { Panel } from './panel.js';
 import { Impact } from './quality/impact.js';
 import { queried } from './state.js';
 import { tiles } from './tiles.js';
+import { startupBins } from './video-data.js';
 
 const TILES = [
-  { metric: 'startup_time_p50', unit: 'seconds', isLess: true },
-  { metric: 'startup_time_p95', unit: 'seconds', isLess: true },
+  { metric: 'startup_time_p50', unit: 'brief', isLess: true },
+  { metric: 'startup_time_p95', unit: 'brief', isLess: true },
   { metric: 'rebuffering_ratio', unit: 'share', isLess: true },
   { metric: 'failure_rate', unit: 'share', isLess: true },
   { metric: 'exit_before_start_rate', unit: 'share', isLess: true },
 ];
 const METRICS = TILES.map(({ metric }) => metric);
 const BUCKETS_MAX = 1_000;
-// The ends of the bars of startup times, in seconds.
-const EDGES = [0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12];
 
 export function create(place, context) {
   const { t, api, locale, language } = context;
@@ -48,30 +47,17 @@ export function create(place, context) {
     const index = METRICS.indexOf(metric);
     const points = answer.results.map(({ dimensions, metrics }) => ({ start: dimensions[0], value: metrics[index] }));
     const before = answer.results.map(({ dimensions, comparison }) => ({ start: dimensions[0], value: comparison?.metrics[index] ?? null }));
-    // Nothing was recorded then.
-    const previous = before.some(({ value }) => value) ? before : undefined;
-    const options = { words, locale, timezone, name: t(`metric_${metric}`), unit, bucket: period.bucket, previousName: t(`compare_${state.compare}`), height: 220, color: 'var(--viewers)', empty: t('quality_nothing') };
+    const previous = period.compared ? before : undefined;
+    const options = { words, locale, timezone, name: t(`metric_${metric}`), unit: unit === 'brief' ? 'seconds' : unit, bucket: period.bucket, previousName: t(`compare_${state.compare}`), height: 220, color: 'var(--viewers)', empty: t('quality_nothing') };
     const data = { points, previous, isPartial: period.isPartial };
     if (chart) chart.update(data, options);
     else chart = timeLine(chartPlace, data, options);
   }
 
-  // The sessions below each end, of which the differences are the bars.
-  async function askStartups(base, signal) {
-    const { timeframe, filters } = base;
-    const below = (edge) => api.ask('query', { metrics: ['sessions'], timeframe, filters: [...filters, ['<', 'startup_time', edge]] }, signal);
-    const all = api.ask('query', { metrics: ['sessions'], timeframe, filters: [...filters, ['>=', 'startup_time', 0]] }, signal);
-    const counts = (await Promise.all([...EDGES.slice(1).map(below), all])).map(({ results }) => results[0]?.metrics[0] ?? 0);
-    return EDGES.map((from, index) => ({ from, to: EDGES[index + 1] ?? null, count: counts[index] - (counts[index - 1] ?? 0) }));
-  }
-
-  function showStartups(bins) {
+  function showStartups({ bins, isOpen }) {
     const [median, p95] = answer?.totals?.metrics ?? [];
-    // Without the empty bars at the end.
-    const last = bins.findLastIndex(({ count }) => count > 0);
-    const shown = bins.slice(0, last + 1).map((bin) => ({ ...bin, to: bin.to ?? Math.ceil(p95 ?? bin.from) + bin.from }));
-    startup.element.hidden = shown.length === 0;
-    const data = { bins: shown, median, p95 };
+    startup.element.hidden = bins.length === 0;
+    const data = { bins, isOpen, median, p95 };
     const options = { words, locale, unit: 'seconds', name: t('startup'), height: 200, color: 'var(--viewers)' };
     if (bars) bars.update(data, options);
     else bars = histogram(startupPlace, data, options);
@@ -89,7 +75,8 @@ export function create(place, context) {
       totals.show(METRICS, it.totals);
       showChart();
     });
-    await startup.load(question, (signal) => askStartups(base, signal), showStartups);
+    const { timeframe } = base;
+    await startup.load(question, (signal) => startupBins(api.ask, { timeframe, filters }, answer?.totals?.metrics[1], signal), showStartups);
     await impacts;
   }
 

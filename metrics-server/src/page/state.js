@@ -20,9 +20,9 @@ const READERS = {
   period: (text) => (isPeriod(text) ? text : undefined),
   compare: (text) => (COMPARISONS.includes(text) ? text : undefined),
   search: (text) => text.slice(0, TEXT_MAX),
-  sort: (text) => (/^-?[a-z_]{1,40}$/.test(text) ? text : undefined),
+  sort: (text) => (/^-?[a-z0-9_]{1,40}$/.test(text) ? text : undefined),
   at: (text) => (/^[1-9]\d{0,5}$/.test(text) ? Number(text) : undefined),
-  metric: (text) => (/^[a-z_]{1,40}$/.test(text) ? text : undefined),
+  metric: (text) => (/^[a-z0-9_]{1,40}$/.test(text) ? text : undefined),
   by: (text) => text.slice(0, TEXT_MAX) || undefined,
   with: (text) => text.slice(0, TEXT_MAX) || undefined,
 };

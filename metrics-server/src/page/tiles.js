@@ -36,7 +36,7 @@ export function tiles({ t, fmt, go, locale }, specs) {
 /** A value as a text; a dash for none. */
 export function textOf(fmt, unit, value) {
   if (value === null || value === undefined) return '–';
-  return unit === 'seconds' ? fmt.length(value) : unit === 'share' ? fmt.share(value) : fmt.count(value);
+  return unit === 'seconds' ? fmt.length(value) : unit === 'brief' ? fmt.brief(value) : unit === 'share' ? fmt.share(value) : fmt.count(value);
 }
 
 // How much a value has changed, as a number whose sign counts and as a text; null where there is nothing to compare with.

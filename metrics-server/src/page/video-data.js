@@ -7,7 +7,7 @@ const STEPS_MAX = 1_000; // Of a curve.
 const BUCKETS = 10_000;
 const ROWS = 50; // Of pages, devices and so on.
 const VIDEOS = 20; // To compare with.
-const STARTUP = { step: 0.5, count: 8 }; // Seconds of a bin, and the number of bins before the last.
+const STARTUP = { steps: [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60], count: 12 }; // Seconds of a bin, and the number of bins before the last.
 const MEDIA = /\.(mp4|m4v|webm|ogv|mov|m3u8)$/i;
 
 export const TOTALS = ['plays', 'view_time', 'average_percentage_viewed', 'completion_rate'];
@@ -25,13 +25,14 @@ export async function askVideo(ask, state, signal) {
   return results[0] ?? null;
 }
 
-/** `{ values, changes, compared, timeframe }` by metric. */
+/** `{ values, before, compared }`: `before` are the values of `compared`, the timeframe that the state compares with. */
 export async function askTotals(ask, state, signal) {
   const metrics = [...TOTALS, ...QUALITY];
   const { results, meta } = await ask('query', { ...membersOf(state), metrics, compare: state.compare }, signal);
   const [row] = results;
   const byName = (list) => Object.fromEntries(metrics.map((name, index) => [name, list?.[index] ?? null]));
-  return { values: byName(row?.metrics), changes: byName(row?.comparison?.change), compared: meta.compared, timeframe: meta.timeframe };
+  const before = row?.comparison ? byName(row.comparison.metrics) : null;
+  return { values: byName(row?.metrics), before, compared: meta.compared };
 }
 
 /** Plays over time, for a time line. */
@@ -51,10 +52,12 @@ export async function askPercentCurve(ask, body, signal) {
   return curveOf(await ask('engagement', { ...body, interval: WHOLE, resolution: '100 steps' }, signal), { step: 1 });
 }
 
-/** Rows of a dimension that have a value: `[{ name, value }]`, the most plays first. */
+/** Rows of a dimension that have a value: `[{ name, value, before }]`, the most plays first. */
 export async function askRows(ask, state, dimension, signal) {
-  const { results } = await ask('query', { ...membersOf(state), metrics: ['plays'], dimensions: [dimension], limit: ROWS }, signal);
-  return results.map(({ dimensions: [name], metrics: [value] }) => ({ name, value })).filter(({ name, value }) => name !== null && value > 0);
+  const body = { ...membersOf(state), metrics: ['plays'], dimensions: [dimension], compare: state.compare, limit: ROWS };
+  const { results } = await ask('query', body, signal);
+  const rows = results.map(({ dimensions: [name], metrics: [value], comparison }) => ({ name, value, before: comparison?.metrics[0] ?? null }));
+  return rows.filter(({ name, value }) => name !== null && value > 0);
 }
 
 /** Other videos with plays: `[{ identifier, title }]`. */
@@ -87,18 +90,25 @@ export function selectedValues({ filters = [] }, name) {
   return all.filter(([operator, of]) => operator === 'is' && of === name).flatMap(([, , values]) => values);
 }
 
-/** The startup times of a selection, for a histogram: one request per bin. */
-export async function startupBins(ask, body, signal) {
-  const edges = Array.from({ length: STARTUP.count + 1 }, (_, index) => index * STARTUP.step);
+/** The edges of equal bins of startup times, of which the last but one is beyond the 95th percentile. */
+export function startupEdges(p95) {
+  const step = STARTUP.steps.find((it) => p95 < it * (STARTUP.count - 1)) ?? STARTUP.steps.at(-1);
+  return Array.from({ length: STARTUP.count + 1 }, (_, index) => Number((index * step).toPrecision(12)));
+}
+
+/** The startup times of a selection, for a histogram: one request per bin. Empty bins at the end are left out. */
+export async function startupBins(ask, body, p95, signal) {
+  if (p95 == null) return { bins: [], isOpen: false };
+  const edges = startupEdges(p95);
   const bins = await Promise.all(edges.map(async (from, index) => {
-    const to = from + STARTUP.step;
+    const to = edges[index + 1] ?? from + edges[1];
     const isLast = index === STARTUP.count;
     const within = [['>=', 'startup_time', from], ...(isLast ? [] : [['<', 'startup_time', to]])];
     const filters = within.reduce(allOf, body.filters);
     const { results } = await ask('query', { ...body, filters, metrics: ['sessions'], dimensions: [] }, signal);
     return { from, to, count: results[0]?.metrics[0] ?? 0 };
   }));
-  return { bins, isOpen: true };
+  return { bins: bins.slice(0, bins.findLastIndex(({ count }) => count > 0) + 1), isOpen: bins.at(-1).count > 0 };
 }
 
 /** The address of a file that a browser may play, or null. */

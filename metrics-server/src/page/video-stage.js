@@ -1,7 +1,8 @@
 // The video, its heat strip and its retention curve, which move in step.
 
+import { comparedRetention } from './charts/compared.js';
 import { html } from './charts/draw.js';
-import { heatStrip, retention } from './charts/retention.js';
+import { heatStrip } from './charts/retention.js';
 
 /** The stage of a video in `host`. Without a source, or if the browser cannot play it, only the charts show. */
 export class Stage {
@@ -51,12 +52,12 @@ export class Stage {
 
   /** Shows a curve, or hides the charts: null. */
   show(curve) {
-    this.heat.hidden = !curve || curve.isPercent;
+    this.heat.hidden = !curve;
     this.curve.hidden = !curve;
     if (!curve) return;
-    const options = { ...this.options, flow: !curve.compare, moments: true, onLayout: (layout) => this.#align(layout), onSeek: this.#seek };
+    const options = { ...this.options, flow: true, moments: true, onLayout: (layout) => this.#align(layout), onSeek: this.#seek };
     if (this.#curve) this.#curve.update(curve, options);
-    else this.#curve = retention(this.curve, curve, options);
+    else this.#curve = comparedRetention(this.curve, curve, options);
     if (this.#heat) this.#heat.update(curve, options);
     else this.#heat = heatStrip(this.heat, curve, options);
     this.#follow();
@@ -78,8 +79,14 @@ export class Stage {
   }
 
   #seekTo(position) {
-    this.#video.currentTime = position;
-    this.#moveTo(position);
+    this.#video.currentTime = position / this.#perSecond;
+    this.#curve?.moveTo(position);
+    this.#heat?.moveTo(position);
+  }
+
+  // Of the positions of the charts: hundredths of the length, or seconds.
+  get #perSecond() {
+    return this.#curve?.data.isPercent ? 100 / this.#video.duration : 1;
   }
 
   #toggle() {
@@ -104,7 +111,8 @@ export class Stage {
     }
   }
 
-  #moveTo(position) {
+  #moveTo(seconds) {
+    const position = seconds === null ? null : seconds * this.#perSecond;
     this.#curve?.moveTo(position);
     this.#heat?.moveTo(position);
   }

@@ -19,7 +19,8 @@ export const VIDEO_CSS = `
 .vs .vs-figures div { padding: 0; border: 0; }
 .vs-figures dt { color: var(--muted, #5f646b); }
 .vs-figures dd { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 0.5rem; font-size: 1.375rem; font-weight: 600; line-height: 1.3; letter-spacing: -0.015em; font-variant-numeric: tabular-nums; }
-.vs-quality dd { font-size: 1.0625rem; }
+.vs-quality dd:not(.vs-compared) { font-size: 1.0625rem; }
+.vs .vs-compared { font-size: 0.8125rem; font-weight: 400; letter-spacing: 0; color: var(--muted, #5f646b); overflow-wrap: anywhere; }
 .vs-change { font-size: 0.8125rem; font-weight: 500; letter-spacing: 0; color: var(--muted, #5f646b); }
 .vs-change.is-good { color: var(--plays, #0f766e); }
 .vs-change.is-bad { color: var(--error, #b42318); }

@@ -32,6 +32,7 @@ class VideoScreen {
   #aborting = new AbortController();
   #charts = {};
   #shown = {};
+  #limits = {};
   #chosen = null;
 
   constructor(container, options) {
@@ -111,9 +112,10 @@ class VideoScreen {
     this.empty.hidden = true;
     this.note.hidden = true;
     this.#shown = {};
+    this.#limits = {};
     this.curves.hidden = false;
     this.totals.hidden = false;
-    this.#fillFigures(this.figures, data.TOTALS, {});
+    this.#fillFigures(this.figures, data.TOTALS);
     this.stage.show(null);
     for (const section of Object.values(this.sections)) section.hidden = true;
     this.#fillChoices();
@@ -142,7 +144,7 @@ class VideoScreen {
     const [totals, curve] = await Promise.all([data.askTotals(ask, this.state, signal), own]);
     if (signal.aborted) return;
     this.#shown = { ...this.#shown, totals, curve };
-    this.#fillFigures(this.figures, data.TOTALS, totals);
+    this.#showCompared();
     if (!totals.values.plays && curve.sessions === 0) return this.#sayEmpty(this.words.unwatched);
     this.stage.show(curve);
     this.#fillChoices();
@@ -150,11 +152,42 @@ class VideoScreen {
   }
 
   async #loadPlays(signal) {
-    const shown = await data.askPlays(this.options.ask, this.state, signal);
-    if (signal.aborted || !shown.points.some(({ value }) => value > 0)) return;
+    const plays = await data.askPlays(this.options.ask, this.state, signal);
+    if (signal.aborted || !plays.points.some(({ value }) => value > 0)) return;
+    this.#shown.plays = plays;
     this.sections.plays.hidden = false;
-    const bucket = unitOf(this.state.interval);
-    this.#draw('plays', timeLine, shown, { bucket, name: this.words.plays, previousName: this.words.before });
+    this.#showPlays();
+  }
+
+  #showPlays() {
+    const { plays, other } = this.#shown;
+    if (!plays) return;
+    const options = { bucket: unitOf(this.state.interval), name: this.words.plays, previousName: this.#comparedWith() ?? '' };
+    this.#draw('plays', timeLine, other?.plays ? { ...plays, previous: other.plays } : plays, options);
+  }
+
+  // The name of what all figures are compared with, or null: another selection, or the period before.
+  #comparedWith() {
+    return this.#shown.other?.name ?? (this.state.compare ? this.#comparedName : null);
+  }
+
+  get #comparedName() {
+    return this.state.comparedName ?? this.words.previous;
+  }
+
+  // Of the column with what is compared; null if there is nothing.
+  #columnName() {
+    const { totals, other } = this.#shown;
+    return other?.name ?? (totals?.before?.plays ? this.chart.words.before : null);
+  }
+
+  #showFigures() {
+    const { totals: { values, before }, other } = this.#shown;
+    // Of a period without plays there is nothing to compare with.
+    const isNone = !other && before?.plays === 0;
+    const compared = isNone ? { none: this.chart.words.noBefore } : { name: this.#comparedWith(), values: other?.values ?? before };
+    this.#fillFigures(this.figures, data.TOTALS, values, compared);
+    this.#fillFigures(this.quality, data.QUALITY.filter((name) => values[name] !== null), values, compared);
   }
 
   async #loadRows(signal) {
@@ -169,13 +202,16 @@ class VideoScreen {
   }
 
   #showRows(dimension, limit) {
+    this.#limits[dimension] = limit;
     const selected = data.selectedValues(data.membersOf(this.state), dimension);
     const { onFilter } = this.options;
-    const rows = this.#shown[dimension].map(({ name, value }) => ({
-      name: this.#nameOf(dimension, name), title: name, value, key: name, isActive: selected.includes(name),
+    const { other } = this.#shown;
+    const before = (row) => (other ? other.rows[dimension].get(row.name) : row.before);
+    const rows = this.#shown[dimension].map((row) => ({
+      name: this.#nameOf(dimension, row.name), title: row.name, value: row.value, before: before(row), key: row.name, isActive: selected.includes(row.name),
     }));
     this.#draw(dimension, bars, rows, {
-      limit, caption: this.words[dimension], valueName: this.words.plays,
+      limit, caption: this.words[dimension], valueName: this.words.plays, beforeName: this.#columnName(),
       onPick: onFilter && ((row) => onFilter(dimension, row.key)), onMore: () => this.#showRows(dimension, rows.length),
     });
   }
@@ -186,6 +222,7 @@ class VideoScreen {
     if (!signal.aborted) this.#fillChoices();
   }
 
+  // What is compared: the choice of the reader, else the period of the view.
   async #loadAgainst(signal) {
     const { against } = this.state;
     const { curve, totals } = this.#shown;
@@ -193,16 +230,47 @@ class VideoScreen {
     const other = data.againstBody(against, this.state, totals.compared ?? (await this.#before(signal)));
     if (!other) return;
     const { ask } = this.options;
-    let [own, compared] = [curve, null];
-    if (other.isOther) {
-      const bodies = [data.membersOf(this.state), other.body];
-      [own, compared] = await Promise.all(bodies.map((body) => data.askPercentCurve(ask, body, signal)));
-    } else compared = await data.askCurve(ask, other.body, this.video.duration, signal);
-    if (signal.aborted) return;
-    this.note.hidden = !other.isOther;
-    this.note.textContent = this.words.byPercent;
+    const state = { body: other.body, interval: this.state.interval };
+    const [[own, compared], { values }, plays, rows] = await Promise.all([
+      this.#askCurves(other, signal),
+      data.askTotals(ask, state, signal),
+      this.#askOtherPlays(state, signal),
+      Promise.all(data.DIMENSIONS.map((it) => data.askRows(ask, state, it, signal))),
+    ]);
+    // The reader may have chosen another one meanwhile.
+    if (signal.aborted || against !== this.state.against) return;
     const name = this.select.selectedOptions[0]?.textContent ?? against;
-    this.stage.show(compared.sessions ? { ...own, compare: { name, curve: compared } } : own);
+    const isEmpty = compared.sessions === 0;
+    this.note.hidden = !isEmpty && !other.isOther;
+    const nothing = against === 'previous' ? this.words.noPlays : fill(this.words.noPlaysOf, { name });
+    this.note.textContent = isEmpty ? nothing : this.words.byPercent;
+    if (isEmpty) return;
+    this.stage.show({ ...own, compare: { name, curve: compared } });
+    const byName = (list) => new Map(list.map((row) => [row.name, row.value]));
+    this.#shown.other = { name, values, plays, rows: Object.fromEntries(data.DIMENSIONS.map((it, index) => [it, byName(rows[index])])) };
+    this.#showCompared();
+  }
+
+  // The points of a line for the same buckets; null if the view has it already.
+  async #askOtherPlays(other, signal) {
+    const { ask } = this.options;
+    const { against, compare } = this.state;
+    if (against !== 'previous') return (await data.askPlays(ask, other, signal)).points;
+    return compare ? null : (await data.askPlays(ask, { ...this.state, compare: other.body.timeframe }, signal)).previous;
+  }
+
+  // All that shows what is compared, but for the curve.
+  #showCompared() {
+    if (this.#shown.totals) this.#showFigures();
+    this.#showPlays();
+    for (const it of data.DIMENSIONS) if (this.#shown[it]) this.#showRows(it, this.#limits[it] ?? ROWS);
+  }
+
+  // The curves of this selection and of another one: by percent, if the videos differ.
+  #askCurves({ body, isOther }, signal) {
+    const { ask } = this.options;
+    if (isOther) return Promise.all([data.membersOf(this.state), body].map((it) => data.askPercentCurve(ask, it, signal)));
+    return Promise.all([this.#shown.curve, data.askCurve(ask, body, this.video.duration, signal)]);
   }
 
   // The time before, if the view itself compares with nothing.
@@ -223,19 +291,19 @@ class VideoScreen {
     this.options.onAgainst?.(against || null);
     this.note.hidden = true;
     if (this.#shown.curve) this.stage.show(this.#shown.curve);
+    this.#shown.other = null;
+    this.#showCompared();
     const { signal } = this.#aborting;
     this.#loadAgainst(signal).catch((error) => !signal.aborted && this.#sayError(error));
   }
 
-  async #showQuality({ values, changes }, signal) {
-    const known = data.QUALITY.filter((name) => values[name] !== null);
+  async #showQuality({ values }, signal) {
     const hasAny = values.startup_time_p50 !== null || values.rebuffering_ratio !== null || values.failure_rate > 0;
     if (!hasAny) return;
-    this.#fillFigures(this.quality, known, { values, changes });
     this.sections.quality.hidden = false;
     this.startup.hidden = values.startup_time_p50 === null;
     if (this.startup.hidden) return;
-    const shown = await data.startupBins(this.options.ask, data.membersOf(this.state), signal);
+    const shown = await data.startupBins(this.options.ask, data.membersOf(this.state), values.startup_time_p95, signal);
     if (signal.aborted) return;
     const marks = { median: values.startup_time_p50, p95: values.startup_time_p95 };
     this.#draw('startup', histogram, { ...shown, ...marks }, { unit: 'seconds', name: this.words.startup });
@@ -251,22 +319,28 @@ class VideoScreen {
   }
 
   // A dash stands for what is not known yet, and for what does not apply.
-  #fillFigures(list, names, { values = {}, changes = {} }) {
+  #fillFigures(list, names, values = {}, compared = {}) {
     list.replaceChildren(...names.map((name) => {
-      const unit = UNITS[name] ?? 'share';
-      const value = values[name] ?? null;
-      const text = value === null ? '–' : formatOf({ unit, locale: this.options.locale })(value);
-      return html('div', {}, html('dt', {}, this.words[name]), html('dd', {}, html('bdi', {}, text), ...this.#change(name, changes[name])));
+      const format = formatOf({ unit: UNITS[name] ?? 'share', locale: this.options.locale });
+      const [value, before] = [values[name] ?? null, compared.values?.[name] ?? null];
+      const text = value === null ? '–' : format(value);
+      const other = before !== null ? fill(this.words.compared, { name: compared.name, value: format(before) }) : name === 'plays' && compared.none;
+      const figure = html('dd', {}, html('bdi', {}, text), ...this.#change(name, value, before));
+      return html('div', {}, html('dt', {}, this.words[name]), figure, ...(other ? [html('dd', { class: 'vs-compared' }, other)] : []));
     }));
   }
 
-  #change(name, change) {
-    if (change === null || change === undefined) return [];
-    const size = numberText(Math.abs(change), this.options.locale, { style: 'percent', maximumFractionDigits: Math.abs(change) < 0.1 ? 1 : 0 });
+  // Of percentages in points, else relative.
+  #change(name, value, before) {
+    if (value === null || before === null || (before === 0 && name in UNITS)) return [];
+    const change = name in UNITS ? (value - before) / before : value - before;
+    const { locale } = this.options;
+    const digits = { maximumFractionDigits: Math.abs(change) < 0.1 ? 1 : 0 };
+    const size = name in UNITS ? numberText(Math.abs(change), locale, { style: 'percent', ...digits }) : numberText(Math.abs(change) * 100, locale, digits);
+    if (Math.abs(change) < 0.0005) return [];
     const text = `${change < 0 ? '−' : '+'}${size}`;
-    const isGood = LESS_IS_BETTER.has(name) ? change < 0 : change > 0;
-    const kind = Math.abs(change) < 0.005 ? '' : isGood ? 'is-good' : 'is-bad';
-    return [html('bdi', { class: `vs-change ${kind}`, title: fill(this.words.change, { change: text }) }, text)];
+    const kind = LESS_IS_BETTER.has(name) === change < 0 ? 'is-good' : 'is-bad';
+    return [html('bdi', { class: `vs-change ${kind}` }, name in UNITS ? text : fill(this.words.points, { change: text }))];
   }
 
   #fillChoices() {
@@ -278,7 +352,7 @@ class VideoScreen {
       const found = (this.#shown[dimension] ?? []).filter(({ name }) => !selected.includes(name)).slice(0, 12);
       return group(words[dimension], found.map(({ name }) => option(`${dimension}=${name}`, this.#nameOf(dimension, name))));
     };
-    const period = state.body.timeframe === 'all' ? [] : group(words.period, [option('previous', words.previous)]);
+    const period = state.body.timeframe === 'all' ? [] : group(words.period, [option('previous', this.#comparedName)]);
     const videos = group(words.video, (this.others ?? []).map(({ identifier, title }) => option(`video=${identifier}`, title)));
     const choices = [option('', words.nothing), ...period, ...['device', 'page', 'browser', 'platform'].flatMap(rows), ...videos];
     this.select.replaceChildren(...choices);

@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { queried, toggled } from './state.js';
 import { videoScreen } from './video.js';
 
-export function create(place, { api, locale, names, go, title, state: current }) {
+export function create(place, { t, api, locale, names, go, title, state: current }) {
   const timezone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const container = h('div', {});
   place.append(container);
@@ -19,7 +19,7 @@ export function create(place, { api, locale, names, go, title, state: current })
       body: { identifier: state.video, timeframe, timezone, filters: queried(state.filters) },
       interval: `1 ${period.bucket}`,
       isPartial: period.isPartial,
-      ...(compare ? { compare } : {}),
+      ...(compare ? { compare, comparedName: t(`compare_${state.compare}`) } : {}),
       ...(state.with ? { against: state.with } : {}),
     };
   }

@@ -148,6 +148,77 @@ suite.test('a curve is compared with a device and with another video', async (sc
   await eventually(async () => assert.doesNotMatch(await legend(), /dusk/));
 });
 
+suite.test('a comparison keeps exits and skips, and stands beside the figures and in the tables', async (scene) => {
+  const { page, server } = await stage(scene);
+  await record(server);
+  await record(server, 'dusk', 20, 15);
+  await show(page, { identifier: 'tide', source: '/page/tide.webm', against: 'video=dusk' });
+  const legend = () => page.locator('.mc-retention .mc-legend').textContent();
+  await eventually(async () => assert.equal(await legend(), 'ViewersduskExitsSkips'));
+  assert.notEqual(await page.locator('.mc-retention .mc-before').first().evaluate((it) => getComputedStyle(it).strokeDasharray), 'none');
+  assert.notEqual(await page.locator('.mc-retention .mc-bar.mc-exits').getAttribute('d'), '');
+  // Half leave at 10 of 30 seconds here, and at 15 of 20 there.
+  await page.locator('.mc-retention summary').click();
+  const rows = () => page.locator('.mc-retention tr').evaluateAll((all) => all.map((row) => [...row.children].map((cell) => cell.textContent)));
+  await eventually(async () => assert.deepEqual((await rows()).slice(0, 2).map((row) => row.slice(0, 4)), [['Position', 'Share', 'dusk', '± points'], ['0% to 33%', '100%', '100%', '0']]));
+  const later = (await rows()).slice(2).map(([position, ...values]) => [position, ...values.slice(0, 3)]);
+  assert.deepEqual(later.filter(([position]) => /^(34|75)%/.test(position)).map((row) => row.slice(1)), [['50%', '100%', '-50'], ['50%', '50%', '0']]);
+  const figures = () => page.locator('.vs-figures').first().innerText();
+  await eventually(async () => assert.match(await figures(), /Average viewed\s+67%\s+−21 points\s+dusk: 88%/));
+  assert.match(await figures(), /Plays\s+8\s+dusk: 8/);
+  assert.match(await page.locator('.mc-time .mc-legend').first().textContent(), /^Playsdusk$/);
+  // By percent too, a moment is a position in the video.
+  const video = page.locator('.vs video');
+  await eventually(async () => assert.ok(await video.isVisible()));
+  await page.getByRole('button', { name: 'Half have left' }).click();
+  await eventually(async () => near(await video.evaluate((it) => it.currentTime), 10.2, 0.3, 'half have left'));
+  const [knob, plot] = await Promise.all(['.mc-retention .mc-head', '.vs video'].map((it) => page.locator(it).boundingBox()));
+  near((knob.x - plot.x) / plot.width, 0.34, 0.01, 'the playhead');
+  await page.locator('.vs select').selectOption('');
+  await eventually(async () => assert.doesNotMatch(await figures(), /dusk/));
+  assert.equal(await page.locator('.mc-time .mc-legend').count(), 0);
+  assert.match(await legend(), /Exits/);
+});
+
+suite.test('a comparison with nothing draws no line, and says so', async (scene) => {
+  const { page, server } = await stage(scene);
+  await record(server);
+  await show(page, { identifier: 'tide', compare: 'previous_period' });
+  const text = 'No plays in the compared period';
+  await eventually(async () => assert.match(await page.locator('.mc-time .mc-legend').textContent(), new RegExp(`${text}$`)));
+  assert.equal(await page.locator('.mc-time .mc-before').count(), 0);
+  assert.match(await page.locator('.mc-time svg[role=img]').getAttribute('aria-label'), new RegExp(text));
+  await eventually(async () => assert.match(await page.locator('.vs-figures').first().innerText(), new RegExp(`Plays\\s+8\\s+${text}`)));
+  await page.locator('.vs select').selectOption('previous');
+  await eventually(async () => assert.match(await page.locator('.vs-note').innerText(), new RegExp(text)));
+  assert.equal(await page.locator('.mc-before').count(), 0);
+  // A share of 0 is known, unlike no share.
+  const lines = (value, unit) => page.evaluate(async ({ value, unit }) => {
+    const { WORDS, timeLine } = await import('/page/charts/index.js');
+    const points = [1, 1].map((value, day) => ({ start: Date.UTC(2026, 10, 2 + day), value }));
+    const place = document.body.appendChild(document.createElement('div'));
+    timeLine(place, { points, previous: points.map(({ start }) => ({ start, value })) }, { words: WORDS.en, bucket: 'day', name: 'x', unit });
+    return place.querySelectorAll('svg > .mc-before').length;
+  }, { value, unit });
+  assert.deepEqual([await lines(0, 'share'), await lines(null, 'share'), await lines(0, 'count'), await lines(2, 'count')], [1, 0, 0, 1]);
+});
+
+suite.test('bins of a histogram are equally wide, and named by their edges', async (scene) => {
+  const { page } = await stage(scene);
+  await page.evaluate(async () => {
+    const { WORDS, histogram } = await import('/page/charts/index.js');
+    const bins = [5, 3, 2, 1].map((count, index) => ({ from: index / 2, to: (index + 1) / 2, count }));
+    histogram(document.querySelector('#here'), { bins, median: 0.5, p95: 1.4, isOpen: true }, { words: WORDS.en, locale: 'en', unit: 'seconds', name: 'Startup' });
+  });
+  const shapes = (await page.locator('#here .mc-bar').getAttribute('d')).match(/M[^Z]+Z/g);
+  const widths = shapes.map((it) => Number(/H([\d.]+)/.exec(it)[1]) - Number(/M([\d.]+)/.exec(it)[1]));
+  assert.equal(widths.length, 4);
+  for (const width of widths) near(width, widths[0], 0.2, 'a bin');
+  assert.equal(await page.locator('#here .mc-unit').innerText(), 'Sessions per 0.5 s');
+  const labels = await page.locator('#here svg > text').allTextContents();
+  assert.deepEqual(labels.filter((it) => it.includes(' s')), ['0 s', '0.5 s', '1 s', '1.5 s+']);
+});
+
 suite.test('an unknown video, and one that nobody watched, are told apart', async (scene) => {
   const { page, server } = await stage(scene);
   await record(server);
@@ -180,12 +251,12 @@ async function stage(scene) {
   return { page, server, complaints };
 }
 
-/** Records sessions of a video: half of them leave at 10 s, the others see all. */
-async function record(server, identifier = 'tide', duration = 30) {
+/** Records sessions of a video: half of them leave at `left` seconds, the others see all. */
+async function record(server, identifier = 'tide', duration = 30, left = 10) {
   const start = Date.now() - 120_000;
   const events = Array.from({ length: SESSIONS }, (_, index) => {
     const event = { session_id: `${identifier}${index}`, embed_id: identifier, key: EXAMPLE_KEY, duration };
-    const end = index % 2 ? 10 : duration;
+    const end = index % 2 ? left : duration;
     return [
       { ...event, name: 'play', video_time: 0, timestamp: start },
       { ...event, name: 'pause', video_time: end, timestamp: start + end * 1_000 },
@@ -195,8 +266,8 @@ async function record(server, identifier = 'tide', duration = 30) {
 }
 
 /** Shows the screen of a video. */
-async function show(page, { identifier, source }) {
-  await page.evaluate(async ({ identifier, source }) => {
+async function show(page, { identifier, ...more }) {
+  await page.evaluate(async ({ identifier, more }) => {
     const { videoScreen } = await import('/page/video.js');
     const ask = async (path, body, signal) => {
       const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body), signal };
@@ -205,8 +276,8 @@ async function show(page, { identifier, source }) {
       if (!response.ok) throw new Error(answer.error);
       return answer;
     };
-    window.state = { identifier, source, interval: '1 day', body: { identifier, timeframe: '7 days' } };
+    window.state = { identifier, ...more, interval: '1 day', body: { identifier, timeframe: '7 days' } };
     const onAgainst = (against) => (window.against = against);
     window.shown = videoScreen(document.querySelector('#here'), { ask, state: window.state, locale: 'en', timezone: 'UTC', onAgainst });
-  }, { identifier, source });
+  }, { identifier, more });
 }

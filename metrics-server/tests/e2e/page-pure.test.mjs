@@ -12,6 +12,8 @@ const { fileOf } = await import('../../src/page/export.js');
 const { naming } = await import('../../src/page/names.js');
 const { columnsOf, orderOf } = await import('../../src/page/overview/list.js');
 const { DEFAULTS, format, parse, queried, toggled } = await import('../../src/page/state.js');
+const { impactOf, isWorse, sorted } = await import('../../src/page/quality/worse.js');
+const { startupEdges } = await import('../../src/page/video-data.js');
 const { VIDEO_WORDS } = await import('../../src/page/video-words.js');
 const { LANGUAGES, translate } = await import('../../src/page/words.js');
 const { lots } = await import('./page/lots.mjs');
@@ -126,6 +128,7 @@ test('numbers, lengths, shares and positions read as people write them', () => {
   const en = formats('en', units);
   assert.deepEqual([0, 999, 12_345, 123_456].map(en.count), ['0', '999', '12,345', '123.5K']);
   assert.deepEqual([0, 0.25, 8.24, 59.6, 60, 61, 3_600, 3_660, 1_000_000].map(en.length), ['0 s', '0.3 s', '8.2 s', '1 min', '1 min', '1 min 1 s', '1 h', '1 h 1 min', '278 h']);
+  assert.deepEqual([0, 0.5, 0.549, 1.2, 61].map(en.brief), ['0 s', '0.5 s', '0.55 s', '1.2 s', '1 min 1 s']);
   assert.deepEqual([0, 0.004, 0.5, 1].map(en.share), ['0%', '0.4%', '50%', '100%']);
   assert.deepEqual([0.5, -0.25, 0.031, 0].map(en.change), ['+50%', '−25%', '+3.1%', '+0%']);
   assert.deepEqual([0.031, -0.25, 0].map(pointsOf('en')), ['+3.1', '−25', '+0']);
@@ -153,6 +156,56 @@ test('texts choose the plural, and unknown ones are a mistake', () => {
   assert.equal(t('viewers', { count: 1_200 }), '1,200 viewers');
   assert.equal(t('filter_is', { name: 'Device', values: '<b>{name}' }), 'Device is <b>{name}');
   assert.throws(() => t('nothing'), /nothing/);
+});
+
+test('a value is worse only by much, and by more than chance', () => {
+  for (const [unit, value, overall, sessions, expected] of [
+    ['share', 0.049, 0.017, 1_223, true],
+    ['share', 0.049, 0.017, 19, false],
+    // 2 of 40: chance.
+    ['share', 0.05, 0.017, 40, false],
+    ['share', 0.021, 0.02, 1_000_000, false],
+    // Twice as many, but of nearly none.
+    ['share', 0.002, 0.001, 1_000_000, false],
+    ['share', 1, 0, 20, true],
+    ['share', 0, 0, 20, false],
+    ['share', 0.01, 0.017, 1_000, false],
+    ['brief', 0.77, 0.55, 89, true],
+    ['brief', 0.6, 0.55, 5_000, false],
+    ['brief', 0.09, 0.05, 5_000, false],
+    ['brief', null, 0.5, 100, false],
+    ['brief', 0.5, null, 100, false],
+  ]) assert.equal(isWorse(unit, value, overall, sessions), expected, `${unit} ${value} ${overall} ${sessions}`);
+});
+
+test('impacts of the rows of a share add up to nothing', () => {
+  const lot = lots(9);
+  for (let round = 0; round < 100; round++) {
+    const rows = Array.from({ length: 1 + lot(9) }, () => ({ sessions: 1 + lot(500), value: lot(1_000) / 1_000 }));
+    const all = rows.reduce((sum, { sessions }) => sum + sessions, 0);
+    const overall = rows.reduce((sum, { sessions, value }) => sum + sessions * value, 0) / all;
+    const impacts = rows.map(({ sessions, value }) => impactOf(value, overall, sessions));
+    assert.ok(Math.abs(impacts.reduce((sum, it) => sum + it, 0)) < 1e-6);
+  }
+  assert.deepEqual([impactOf(null, 1, 2), impactOf(1, undefined, 2), impactOf(3, 1, 2)], [null, null, 4]);
+});
+
+test('rows are sorted in both directions, with those without a value last', () => {
+  const order = (values, isDown) => sorted(values.map((value) => ({ value })), ({ value }) => value, isDown).map(({ value }) => value);
+  assert.deepEqual(order([2, null, 10, -1], true), [10, 2, -1, null]);
+  assert.deepEqual(order([2, null, 10, -1], false), [-1, 2, 10, null]);
+  assert.deepEqual(order(['b', 'é', 'a', 'f'], false), ['a', 'b', 'é', 'f']);
+});
+
+test('bins of startup times are equal, on round edges, and reach beyond the 95th percentile', () => {
+  for (const p95 of [0, 0.3, 0.99, 1.1, 2.19, 2.2, 4, 9.7, 60, 600, 5_000]) {
+    const edges = startupEdges(p95);
+    const step = edges[1];
+    assert.equal(edges.length, 13);
+    edges.forEach((edge, index) => assert.ok(Math.abs(edge - index * step) < 1e-9));
+    assert.ok(p95 < edges.at(-2) || step === 60, `${p95} is beyond ${edges}`);
+    assert.ok(p95 >= edges.at(-2) / 11 || step === 0.1, `${p95} is in the first bins of ${edges}`);
+  }
 });
 
 // A browser's `EventSource`, of which the test says what it receives.
@@ -242,7 +295,7 @@ test('the screen of a video has the terms of the other screens', async () => {
   const metrics = ['plays', 'view_time', 'average_percentage_viewed', 'completion_rate', 'startup_time_p50', 'startup_time_p95',
     'rebuffering_ratio', 'failure_rate', 'exit_before_start_rate'];
   const terms = { pages: 'by_page', devices: 'by_device', browsers: 'by_browser', platforms: 'by_platform', startup: 'startup', overTime: 'curve',
-    against: 'compare', nothing: 'compare_none', previous: 'compare_previous', before: 'compare_previous', quality: 'screen_quality' };
+    against: 'compare', nothing: 'compare_none', previous: 'compare_previous', quality: 'screen_quality' };
   for (const name of metrics) terms[name] = `metric_${name}`;
   for (const language of Object.keys(LANGUAGES)) {
     const { WORDS } = await import(`../../src/page/words/${language}.js`);

@@ -85,6 +85,43 @@ suite.test('while somebody plays, one is watching, here and on other pages', asy
   assert.deepEqual(await accessibility(other), []);
 });
 
+suite.test('the chart of viewers moves as they come and go', async (scene) => {
+  const server = await scene.server();
+  const live = await scene.page();
+  const recorded = listen(live);
+  await live.goto(`${server.url}/#/live`);
+  await answered(live);
+  const last = () => live.locator('.mc-time [role=slider]').getAttribute('aria-valuetext');
+  const viewers = [];
+  for (const count of [1, 2]) {
+    const viewer = await scene.page();
+    await viewer.goto(`${server.url}/demo`);
+    viewers.push(new Player(viewer, 'tide'));
+    await viewers.at(-1).play();
+    await eventually(async () => assert.match(await last(), new RegExp(`: ${count} so far$`)), 15_000);
+    assert.deepEqual([await figure(live, 'watching'), await figure(live, 'peak')], [count, count]);
+  }
+  assert.match(await live.locator('.mc-time .mc-level').first().getAttribute('d'), /^M/);
+  await viewers[0].pause();
+  await eventually(async () => assert.match(await last(), /: 1 so far$/), 15_000);
+  assert.deepEqual([await figure(live, 'watching'), await figure(live, 'peak')], [1, 2]);
+  assert.equal(recorded.loads, 1, 'no reload');
+});
+
+suite.test('peak and mean of the last hour are those of its minutes', async (scene) => {
+  // Three viewers, a minute one after the other, for ten minutes each.
+  const lines = ['a', 'b', 'c'].map((id, index) => {
+    const started_at = new Date(Date.now() - (40 - index) * 60_000).toISOString();
+    return JSON.stringify({ id, key: EXAMPLE_KEY, identifier: 'tide', started_at, duration: 900, segments: [[0, 600]] });
+  });
+  const server = await scene.server({}, (it) => it.command(['import', 'sessions', '-'], lines.join('\n')));
+  const page = await scene.page();
+  await page.goto(`${server.url}/#/live`);
+  await eventually(async () => assert.equal(await figure(page, 'peak'), 3));
+  near(await figure(page, 'mean'), 0.5, 0.05, 'mean');
+  assert.match(await page.locator('.mc-time svg').textContent(), /Peak 3.*Mean 0\.5|Mean 0\.5.*Peak 3/);
+});
+
 suite.test('a position in the curve is a position in the video', async (scene) => {
   const server = await scene.server();
   const page = await scene.page();
@@ -123,6 +160,31 @@ suite.test('with authentication the page requires it, and records under a key th
   await player.reach(2);
   await player.pause();
   await eventually(async () => assert.equal(await page.locator('#plays').innerText(), '1'));
+});
+
+suite.test('a view of quality is shared, and no more than it', async (scene) => {
+  const row = { key: EXAMPLE_KEY, identifier: 'tide', started_at: new Date(Date.now() - 3_600_000).toISOString(), segments: [[0, 9]], startup_time: 0.4 };
+  const lines = [{ ...row, id: 'a', browser: 'chrome', device: 'desktop' }, { ...row, id: 'b', browser: 'safari', device: 'mobile' }].map((it) => JSON.stringify(it));
+  const environment = { ...OPERATOR, METRICS_TOKEN_SECRET: 'a secret of thirty-two bytes or more' };
+  const server = await scene.server(environment, (it) => it.command(['import', 'sessions', '-'], lines.join('\n')));
+  const page = await scene.page({ httpCredentials: CREDENTIALS });
+  await page.goto(`${server.url}/#/quality?by=device&sort=-sessions`);
+  await answered(page);
+  const devices = (it) => it.locator('.impact tbody th a').allInnerTexts();
+  await eventually(async () => assert.deepEqual((await devices(page)).sort(), ['Desktop', 'Phone']));
+  await page.goto(`${server.url}/#/quality?by=device&sort=-sessions&browser=chrome`);
+  await page.locator('[data-menu=share] summary').click();
+  await page.getByRole('button', { name: 'Make a link' }).click();
+  const link = (await page.locator('[data-menu=share] code').innerText()).trim();
+  const guest = await scene.page();
+  await guest.goto(link);
+  await answered(guest);
+  assert.equal(await guest.locator('h1').innerText(), 'Quality');
+  await eventually(async () => assert.deepEqual(await devices(guest), ['Desktop']));
+  await guest.goto(link.replace('&browser=chrome', ''));
+  await guest.reload();
+  await answered(guest);
+  assert.deepEqual(await devices(guest), ['Desktop']);
 });
 
 suite.test('a page that is off is not there', async (scene) => {

@@ -203,19 +203,48 @@ suite.test('a video that nobody knows is not one that nobody watched', async (sc
   await eventually(async () => assert.notEqual(await status.innerText(), unknown));
 });
 
-suite.test('quality is ordered by the sessions that suffer', async (scene) => {
-  const { url } = await server();
+suite.test('quality is ordered by what it costs viewers, or by any column', async (scene) => {
+  const { url, request } = await server();
   const page = await scene.page();
+  const metrics = ['sessions', 'startup_time_p50', 'startup_time_p95', 'rebuffering_ratio', 'failure_rate', 'exit_before_start_rate'];
+  const { results, totals } = await request('query', { metrics, dimensions: ['browser'], timeframe: 'all', totals: true });
+  const named = { chrome: 'Chrome', safari: 'Safari', firefox: 'Firefox', edge: 'Edge' };
+  // By what a row adds to the overall value, or by a column.
+  const expected = (index, isImpact = false) => {
+    const value = (row) => (isImpact ? (row[index] - totals.metrics[index]) * row[0] : row[index]);
+    return results.map(({ dimensions: [name], metrics: row }) => [named[name], value(row)]).sort(([, a], [, b]) => b - a).map(([name]) => name);
+  };
+  const browsers = () => page.locator('.impact tbody th a').allInnerTexts();
+  const sorted = () => page.locator('.impact th[aria-sort]').evaluateAll((all) => all.map((it) => `${it.innerText.trim()} ${it.ariaSort}`));
   await page.goto(`${url}/#/quality?period=all`);
   await answered(page);
-  const affected = (await page.locator('.impact tbody td:last-child').allInnerTexts()).map((text) => Number(text.replace(/\D/g, '')));
-  assert.ok(affected.length > 3 && affected[0] > 0);
-  assert.deepEqual(affected, [...affected].sort((a, b) => b - a));
-  await page.locator('.startup svg[role]').first().waitFor();
-  await page.locator('.impact select').selectOption('device');
-  await eventually(async () => assert.deepEqual((await page.locator('.impact tbody th').allInnerTexts()).sort(), ['Desktop', 'Phone', 'Tablet']));
+  assert.deepEqual(await browsers(), expected(1, true));
+  assert.deepEqual(await sorted(), ['Impact\u00a0↓ descending']);
   await page.locator('[data-metric=failure_rate]').click();
-  await eventually(() => assert.match(page.url(), /metric=failure_rate/));
+  await eventually(async () => assert.deepEqual(await browsers(), expected(4, true)));
+  assert.match(page.url(), /metric=failure_rate/);
+  // Firefox fails more often: the row and the value say so in words.
+  const row = page.locator('.impact tbody tr').first();
+  assert.match(await row.innerText(), /^Firefox\s+worse/);
+  assert.match(await row.locator('.failure_rate').textContent(), /^▲ worse: \d/);
+  const header = (name) => page.getByRole('columnheader', { name }).getByRole('link');
+  for (const [name, index] of [['Sessions', 0], ['Startup, 95 %', 2], ['Failures', 4]]) {
+    await header(name).click();
+    await eventually(async () => assert.deepEqual(await sorted(), [`${name}\u00a0↓ descending`]));
+    assert.deepEqual(await browsers(), expected(index));
+    // The focus stays, so the keyboard can turn the order.
+    await page.keyboard.press('Enter');
+    await eventually(async () => assert.deepEqual(await sorted(), [`${name}\u00a0↑ ascending`]));
+    assert.deepEqual(await browsers(), expected(index).reverse());
+  }
+  await header('Browsers').click();
+  await eventually(async () => assert.deepEqual(await browsers(), ['Chrome', 'Edge', 'Firefox', 'Safari']));
+  assert.match(await page.locator('.impact tfoot').innerText(), /^All sessions\s+10,000/);
+  await page.locator('.startup svg[role]').first().waitFor();
+  await page.locator('.impact select').selectOption('video');
+  await eventually(async () => assert.equal((await browsers()).length, 12));
+  await page.locator('.impact').getByRole('button', { name: '188 more' }).click();
+  assert.equal((await browsers()).length, 200);
 });
 
 for (const colorScheme of ['light', 'dark']) {

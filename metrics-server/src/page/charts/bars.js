@@ -21,9 +21,14 @@ button.mc-name:focus-visible { outline: 2px solid var(--focus-); outline-offset:
 .mc-value, .mc-share { position: relative; flex: none; unicode-bidi: isolate; direction: ltr; }
 .mc-share { min-inline-size: 3.25em; text-align: end; color: var(--muted-); }
 .is-active .mc-share { color: inherit; }
-.mc-caption { display: flex; justify-content: space-between; gap: 0.5rem; padding-block-end: 4px; font-size: 0.8125rem; color: var(--muted-); }
+.mc-was { position: relative; flex: none; inline-size: 5em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: end; color: var(--muted-); }
+.mc-caption { display: flex; gap: 0.5rem; padding-block-end: 4px; font-size: 0.8125rem; color: var(--muted-); }
+.mc-caption span:first-child { flex: 1; }
 .mc-rows .mc-rest { padding-inline: 8px; color: var(--muted-); }
 .mc-rest button.mc-name { padding-inline: 0; }
+@media (max-width: 30rem) {
+  .mc-rows:has(.mc-was) .mc-share { display: none; }
+}
 @media (forced-colors: active) {
   .mc-fill { inset-block: auto 0; block-size: 3px; border-radius: 0; background: CanvasText !important; forced-color-adjust: none; }
   .is-active .mc-fill { background: Highlight !important; }
@@ -46,7 +51,8 @@ function draw(root, rows, options) {
   if (shown.length === 0) list.append(html('li', { class: 'mc-rest' }, empty));
   const rest = rows.length - shown.length;
   if (rest > 0) list.append(restOf(rest, options));
-  const head = html('div', { class: 'mc-caption', 'aria-hidden': true }, html('span', {}, caption ?? ''), html('span', {}, valueName ?? ''));
+  const before = options.beforeName ? [html('span', { class: 'mc-was' }, options.beforeName)] : [];
+  const head = html('div', { class: 'mc-caption', 'aria-hidden': true }, html('span', {}, caption ?? ''), html('span', {}, valueName ?? ''), ...before);
   root.replaceChildren(...(caption || valueName ? [head] : []), list);
   adoptStyles(root);
   adoptStyles(root, BARS_CSS);
@@ -63,8 +69,10 @@ function rowOf(row, share, percent, options) {
   const bar = html('span', { class: 'mc-fill' });
   bar.style.inlineSize = `${Math.round(Math.min(share, 1) * 1000) / 10}%`;
   const value = html('span', { class: 'mc-value' }, row.value == null ? '–' : formatOf(options)(row.value));
+  const cells = showShare ? [html('span', { class: 'mc-share' }, percent(share))] : [];
+  if (options.beforeName) cells.push(html('span', { class: 'mc-was', title: options.beforeName }, formatOf(options)(row.before ?? 0)));
   const kinds = [row.isActive && 'is-active', row.isMuted && 'is-muted'].filter(Boolean).join(' ');
-  return html('li', { class: kinds }, html('span', { class: 'mc-track' }, bar, name), value, ...(showShare ? [html('span', { class: 'mc-share' }, percent(share))] : []));
+  return html('li', { class: kinds }, html('span', { class: 'mc-track' }, bar, name), value, ...cells);
 }
 
 function restOf(rest, { words, locale, onMore }) {
@@ -75,7 +83,10 @@ function restOf(rest, { words, locale, onMore }) {
   return html('li', { class: 'mc-rest' }, more);
 }
 
-/** Horizontal bars: `[{ name, value, share, title, isActive, isMuted }]`, in the order given. */
+/**
+ * Horizontal bars: `[{ name, value, share, before, title, isActive, isMuted }]`, in the order given. With the option
+ * `beforeName`, a column has the values `before`.
+ */
 export function bars(element, data, options) {
   let all = { locale: 'en', unit: 'count', ...options };
   const root = html('div', { class: 'mc mc-plays mc-bars' });

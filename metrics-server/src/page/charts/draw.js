@@ -149,14 +149,16 @@ export class Chart {
     return svg('text', { x: px(x), y: px(y), ...attributes }, words);
   }
 
-  /** Adds names with their lines above the drawing, as many as fit: `[className, name]`. */
+  /** Adds names with their lines above the drawing, as many as fit: `[className, name]`; null: no line. */
   paintLegend(names) {
     const legend = svg('g', { class: 'mc-legend', 'aria-hidden': true });
     let x = this.left;
     for (const [kind, name] of names) {
-      const end = x + 22 + widthOf(name, this.root);
+      const start = x + (kind ? 22 : 0);
+      const end = start + widthOf(name, this.root);
       if (this.width < end) break;
-      legend.append(svg('path', { class: kind, d: `M${x} 10h16` }), this.text(x + 22, 14, name));
+      if (kind) legend.append(svg('path', { class: kind, d: `M${x} 10h16` }));
+      legend.append(this.text(start, 14, name));
       x = end + 16;
     }
     this.drawing.append(legend);

@@ -1,10 +1,12 @@
 // How values are distributed, with their median and 95th percentile.
 
-import { Chart, px, svg, widthOf } from './draw.js';
+import { Chart, html, px, svg, widthOf } from './draw.js';
 import { ticksTo } from './maths.js';
+import { adoptStyles } from './styles.js';
 import { fill, formatOf, numberText } from './text.js';
 
 const GAP_PX = 10; // Between the two names.
+const HISTOGRAM_CSS = '.mc-unit { margin: 0; padding-block-end: 4px; font-size: 0.8125rem; color: var(--muted-); }';
 
 class Histogram extends Chart {
   get heightDefault() {
@@ -39,12 +41,24 @@ class Histogram extends Chart {
   }
 
   #paintEdges(x) {
-    const { bins } = this.data;
     const format = formatOf({ ...this.options, format: undefined }, true);
-    const edges = [bins[0].from, ...bins.map(({ to }) => to)];
-    const label = (value) => ({ at: x(value), text: `${format(value)}${this.data.isOpen && value === edges.at(-1) ? '+' : ''}` });
+    const { bins, isOpen } = this.data;
+    // An open bin has no end.
+    const edges = [...bins.map(({ from }) => from), ...(isOpen ? [] : [bins.at(-1).to])];
+    const label = (value) => ({ at: x(value), text: `${format(value)}${isOpen && value === edges.at(-1) ? '+' : ''}` });
     const sets = [1, 2, 4, 5, 10, 20].map((step) => edges.filter((_, index) => index % step === 0).map(label));
     this.paintAxis([...sets, [edges[0], edges.at(-1)].map(label)]);
+  }
+
+  // Bins are equally wide, so their areas compare as their heights do.
+  decorate(isEmpty) {
+    this.caption ??= html('p', { class: 'mc-unit', 'aria-hidden': true });
+    this.caption.remove();
+    if (isEmpty) return;
+    const [{ from, to }] = this.data.bins;
+    this.caption.textContent = fill(this.words.perBin, { width: formatOf(this.options)(to - from) });
+    this.plot.before(this.caption);
+    adoptStyles(this.root, HISTOGRAM_CSS);
   }
 
   // The name of the median stands before its line, that of the percentile behind.

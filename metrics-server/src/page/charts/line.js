@@ -22,21 +22,29 @@ class TimeLine extends Chart {
     return bucketText(new Date(start), this.options);
   }
 
+  // Where nothing was recorded there is no line. A share is known to be 0.
+  get #previous() {
+    const { previous = [] } = this.data;
+    return previous.some(({ value }) => value || (value === 0 && this.options.unit === 'share')) ? previous : [];
+  }
+
   #levels() {
     const { peak, mean } = this.options;
     const values = this.data.points.map(({ value }) => value).filter((value) => value != null);
     const levels = [];
-    if (peak) levels.push([Math.max(...values), this.words.peak]);
-    if (mean) levels.push([values.reduce((sum, it) => sum + it, 0) / values.length, this.words.mean]);
+    // The caller may know them better: the points may be maxima.
+    if (peak) levels.push([peak === true ? Math.max(...values) : peak, this.words.peak]);
+    if (mean) levels.push([mean === true ? values.reduce((sum, it) => sum + it, 0) / values.length : mean, this.words.mean]);
     return levels;
   }
 
   paint() {
-    const { points, previous = [], isPartial } = this.data;
+    const { points, isPartial } = this.data;
+    const previous = this.#previous;
     const { unit } = this.options;
-    const all = [...points, ...previous].map(({ value }) => value ?? 0);
     const format = formatOf(this.options);
     const levels = this.#levels().map(([value, name]) => ({ value, text: `${name} ${format(value)}` }));
+    const all = [...points, ...previous, ...levels].map(({ value }) => value ?? 0);
     const right = Math.max(6, ...levels.map(({ text }) => widthOf(text, this.root) + 10));
     this.paintScale(ticksTo(Math.max(...all), { unit }), { right });
     const [from, to] = [this.left + 2, this.right - (levels.length ? 6 : 0)];
@@ -48,8 +56,9 @@ class TimeLine extends Chart {
     this.drawing.append(svg('path', { class: 'mc-line', d: this.#path(whole, x) }));
     this.#paintEnd(points, isPartial, x);
     this.#paintTimes(points, x);
-    if (previous.length) {
-      this.paintLegend([['mc-line', this.options.name ?? ''], ['mc-before', this.options.previousName ?? this.words.before]]);
+    if (this.data.previous?.length) {
+      const before = previous.length ? ['mc-before', this.options.previousName ?? this.words.before] : [null, this.words.noBefore];
+      this.paintLegend([['mc-line', this.options.name ?? ''], before]);
     }
     this.plot.classList.toggle('mc-dense', to - from < points.length * DENSE_PX);
     this.plot.classList.toggle('is-pick', Boolean(this.options.onPick));
@@ -125,7 +134,8 @@ class TimeLine extends Chart {
 
   sentence() {
     if (this.isEmpty()) return this.options.empty ?? this.words.empty;
-    const { points, previous } = this.data;
+    const { points } = this.data;
+    const previous = this.#previous;
     const { name, unit = 'count', peak, mean, previousName = this.words.before } = this.options;
     const format = formatOf(this.options);
     const values = points.map(({ value }) => value).filter((value) => value != null);
@@ -135,15 +145,17 @@ class TimeLine extends Chart {
     const when = this.#name(points.findIndex(({ value }) => value === most));
     const facts = { name, from: this.#name(0), to: this.#name(points.length - 1), sum: sum(points), least: format(least), most: format(most), when };
     const text = fill(isSum ? this.words.lineSum : this.words.lineRange, facts);
-    return isSum && previous?.length ? `${text}; ${fill(this.words.lineBefore, { name: previousName, sum: sum(previous) })}` : text;
+    const before = !previous.length ? this.data.previous?.length && this.words.noBefore : isSum && `${previousName}: ${sum(previous)}`;
+    return before ? `${text}; ${before}` : text;
   }
 
   rows() {
-    const { points, previous } = this.data;
+    const { points } = this.data;
+    const previous = this.#previous;
     const format = (it) => (it == null ? '–' : formatOf(this.options)(it));
     const head = [this.words.from, this.options.name ?? ''];
-    if (previous?.length) head.push(this.options.previousName ?? this.words.before);
-    const row = ({ value }, index) => [this.#name(index), format(value), ...(previous?.length ? [format(previous[index]?.value)] : [])];
+    if (previous.length) head.push(this.options.previousName ?? this.words.before);
+    const row = ({ value }, index) => [this.#name(index), format(value), ...(previous.length ? [format(previous[index]?.value)] : [])];
     return [head, ...points.map(row)];
   }
 }

@@ -15,7 +15,8 @@ export const clamp = (value, least, most) => Math.min(Math.max(value, least), mo
 /** 0 and some evenly spaced values, the last at least `most`. Steps of `count` are integers. */
 export function ticksTo(most, { unit = 'count', room = 4 } = {}) {
   const rough = Math.max(most, unit === 'count' ? 1 : 1e-9) / room;
-  const step = (unit in STEPS && STEPS[unit].find((it) => rough <= it)) || decimalStep(rough, unit === 'count');
+  const isShort = unit === 'seconds' && rough < 0.5;
+  const step = (!isShort && unit in STEPS && STEPS[unit].find((it) => rough <= it)) || decimalStep(isShort ? Math.max(0.1, rough) : rough, unit === 'count');
   const count = Math.max(1, Math.ceil(most / step - 1e-9));
   return Array.from({ length: count + 1 }, (_, index) => Number((index * step).toPrecision(12)));
 }

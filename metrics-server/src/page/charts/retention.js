@@ -19,7 +19,7 @@ class AlongVideo extends Chart {
   }
 
   get isSeeking() {
-    return Boolean(this.options.onSeek) && !this.data.isPercent;
+    return Boolean(this.options.onSeek);
   }
 
   isEmpty() {
@@ -86,7 +86,8 @@ class AlongVideo extends Chart {
   }
 }
 
-class Retention extends AlongVideo {
+/** The retention curve. The methods with `other` are for a kind that compares it; see `compared.js`. */
+export class Retention extends AlongVideo {
   get heightDefault() {
     return this.options.flow ? 250 : 220;
   }
@@ -94,18 +95,16 @@ class Retention extends AlongVideo {
   paint() {
     const { sessions } = this.data;
     const bottom = BOTTOM + (this.options.flow ? 2 * (FLOW_PX + FLOW_GAP_PX) : 0);
-    const other = this.data.compare?.curve;
-    const shares = [1, ...this.data.steps.flatMap((it) => [it.viewers / sessions, (it.views - it.viewers) / sessions])];
-    if (other?.sessions) shares.push(...other.steps.map((it) => it.viewers / other.sessions));
+    const shares = [1, ...this.otherShares(), ...this.data.steps.flatMap((it) => [it.viewers / sessions, (it.views - it.viewers) / sessions])];
     this.paintScale(ticksTo(Math.max(...shares), { unit: 'share' }), { bottom, unit: 'share', right: 10 });
     const { steps } = this;
     this.#paintSeries(steps, 'viewers', (it) => it.viewers / sessions);
-    if (other?.sessions) this.#paintOther(other);
+    const others = this.paintOther();
     const hasReplays = steps.some((it) => it.views > it.viewers);
     if (hasReplays) this.#paintSeries(steps, 'replays', (it) => (it.views - it.viewers) / sessions);
     if (this.options.flow) this.#paintFlow(steps);
     this.paintClock();
-    this.#paintLegend(hasReplays);
+    this.#paintLegend(hasReplays, others);
     this.stops = steps.map((step) => this.#stop(step));
     this.moments = this.options.moments ? momentsOf(this.data) : [];
     this.#paintMoments();
@@ -120,12 +119,23 @@ class Retention extends AlongVideo {
     this.drawing.append(svg('path', { class: `mc-line mc-${kind}`, d: `${start}${this.y(value(steps[0]))}${tops}` }));
   }
 
-  // By share of its length, which may differ.
-  #paintOther({ steps, sessions, length }) {
-    const x = (position) => px(this.left + (position / length) * (this.right - this.left));
-    const joined = condense(steps, (this.right - this.left) / STEP_PX);
-    const tops = joined.map((it) => `V${this.y(it.viewers / sessions)}H${x(it.to)}`).join('');
-    this.drawing.append(svg('path', { class: 'mc-before', d: `M${x(0)} ${this.y(joined[0].viewers / sessions)}${tops}` }));
+  otherShares() {
+    return [];
+  }
+
+  /** Returns names for the legend. */
+  paintOther() {
+    return [];
+  }
+
+  /** Texts of the readout of a step. */
+  otherTexts() {
+    return [];
+  }
+
+  /** Cells of a row of the table; without a step, those of its head. */
+  otherCells() {
+    return [];
   }
 
   #paintFlow(steps) {
@@ -141,24 +151,20 @@ class Retention extends AlongVideo {
     });
   }
 
-  #paintLegend(hasReplays) {
-    const { words, data } = this;
-    const names = [['mc-line mc-viewers', words.viewers]];
+  #paintLegend(hasReplays, others) {
+    const { words } = this;
+    const names = [['mc-line mc-viewers', words.viewers], ...others];
     if (hasReplays) names.push(['mc-line mc-replays', words.replays]);
-    if (data.compare) names.push(['mc-before', data.compare.name]);
     if (this.options.flow) names.push(['mc-line mc-exits', words.exits], ['mc-line mc-skips', words.skips]);
     this.paintLegend(names);
   }
 
   #stop(step) {
-    const { sessions, compare, length } = this.data;
+    const { sessions } = this.data;
     const { words, options } = this;
     const round = (value) => numberText(value, options.locale, { maximumFractionDigits: value < 10 ? 1 : 0 });
-    const parts = [`${this.clock(step.from)}: ${this.share(step.viewers / sessions)}`];
-    const other = compare?.curve;
+    const parts = [`${this.clock(step.from)}: ${this.share(step.viewers / sessions)}`, ...this.otherTexts(step)];
     const position = (step.from + step.to) / 2;
-    const same = other?.sessions && other.steps.find((it) => (position / length) * other.length < it.to);
-    if (same) parts.push(`${compare.name} ${this.share(same.viewers / other.sessions)}`);
     const counts = [[words.replays, step.views - step.viewers]];
     if (options.flow) counts.push([words.exits, step.exits], [words.skips, step.skips]);
     for (const [name, value] of counts) if (value >= 0.05) parts.push(`${name} ${round(value)}`);
@@ -213,18 +219,20 @@ class Retention extends AlongVideo {
   rows() {
     const { words, options } = this;
     const { sessions, steps } = this.data;
-    const members = ['viewers', 'views', 'exits', 'skips'];
+    const members = ['viewers', 'views', 'exits', 'skips', 'others'];
     const runs = [];
     for (const step of steps) {
+      const cells = this.otherCells(step);
+      const next = { ...step, cells, others: cells.join() };
       const last = runs.at(-1);
-      if (last && members.every((it) => last[it] === step[it])) last.to = step.to;
-      else runs.push({ ...step });
+      if (last && members.every((it) => last[it] === next[it])) last.to = step.to;
+      else runs.push(next);
     }
     const number = (value) => numberText(value, options.locale);
-    const head = [words.position, words.share, words.viewers, words.replays, words.exits, words.skips];
+    const head = [words.position, words.share, ...this.otherCells(), words.viewers, words.replays, words.exits, words.skips];
     return [head, ...runs.map((it) => [
       fill(words.range, { from: this.clock(it.from), to: this.clock(it.to) }),
-      this.share(it.viewers / sessions), number(it.viewers), number(it.views - it.viewers), number(it.exits), number(it.skips),
+      this.share(it.viewers / sessions), ...it.cells, number(it.viewers), number(it.views - it.viewers), number(it.exits), number(it.skips),
     ])];
   }
 }

@@ -30,7 +30,7 @@ const CHART_CSS = `
 .mc-line { fill: none; stroke: var(--mc-color); stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .mc-dense .mc-line { stroke-width: 1.25; }
 .mc-area { fill: var(--mc-color); fill-opacity: 0.1; }
-.mc-before { fill: none; stroke: var(--muted-); stroke-opacity: 0.75; stroke-width: 1.5; stroke-dasharray: 3 4; stroke-linejoin: round; }
+.mc-before { fill: none; stroke: var(--muted-); stroke-opacity: 0.75; stroke-width: 1.5; stroke-dasharray: 5 4; stroke-linejoin: round; }
 .mc-partial { fill: none; stroke: var(--mc-color); stroke-width: 2; stroke-dasharray: 2 4; stroke-linecap: round; }
 .mc-dot { fill: var(--mc-color); stroke: var(--surface-); stroke-width: 1.5; }
 .mc-ring { fill: var(--surface-); stroke: var(--mc-color); stroke-width: 1.75; }
