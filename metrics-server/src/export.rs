@@ -44,7 +44,8 @@ enum Query {
     Ranges(EngagementQuery, u32),
     PerSecond(EngagementQuery, Buckets),
     Any(Box<query::Query>),
-    Videos(Box<VideosQuery>),
+    // With whether durations and times of plays are shown.
+    Videos(Box<VideosQuery>, bool),
     Sessions(EngagementQuery),
 }
 
@@ -88,7 +89,7 @@ impl Export {
             Table::Query => Query::Any(Box::new(params.query(all(query::Query::default()))?)),
             Table::Videos => {
                 let videos = VideosQuery::from(all(VideosQuery::default().query));
-                Query::Videos(Box::new(params.videos_query(videos)?))
+                Query::Videos(Box::new(params.videos_query(videos)?), params.shows_times())
             }
             Table::Sessions => Query::Sessions(params.sessions_query(&[EVERYTHING])?),
         };
@@ -111,7 +112,9 @@ impl Export {
                 format.write(engagement::seconds(reports, query, *buckets).await?)?
             }
             Query::Any(query) => api_query::table(reports, query, format, is_complete).await?,
-            Query::Videos(query) => videos::table(reports, query, format, is_complete).await?,
+            Query::Videos(query, has_times) => {
+                videos::table(reports, query, format, is_complete, *has_times).await?
+            }
             Query::Sessions(_) => Text::new(0, |_| Ok(false)),
         })
     }

@@ -116,6 +116,7 @@ mod share;
 mod single_flight;
 mod socket;
 mod table;
+mod text;
 mod token;
 mod tower;
 mod users;

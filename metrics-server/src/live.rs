@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::feed::Feed;
+use self::feed::{Feed, Opener};
 pub(crate) use self::stream::Right;
 use self::stream::Stream;
 use crate::answer::Answers;
@@ -66,6 +66,8 @@ pub(crate) struct Listener {
     /// The flow in which its reports take turns.
     pub(crate) flow: Flow,
     pub(crate) caller_address: Option<CallerAddress>,
+    /// Identifies the token of the caller.
+    pub(crate) token: Option<u64>,
     /// The id of the last event that the client received.
     pub(crate) last: Option<u64>,
     /// The bytes that `right` holds.
@@ -112,14 +114,15 @@ impl Lives {
     /// # Errors
     ///
     /// [`Error::Full`] if there are too many streams, in sum or of an address; [`Error::Memory`] if there is no memory
-    /// for it; [`Error::TooManyReports`] if there are too many selections, in sum, of a flow or of a network in it.
+    /// for it; [`Error::TooManyReports`] if there are too many selections, in sum, of a flow, or of a network
+    /// or a token in it.
     pub(crate) fn open(&self, listener: Listener) -> Result<Response<Body>, Error> {
-        let Listener { query, flow, caller_address, last, bytes, right } = listener;
+        let Listener { query, flow, caller_address, token, last, bytes, right } = listener;
         // A proxy on the same machine may not forward the addresses of its clients.
         let limited = caller_address.filter(|address| !address.is_loopback());
         let held = self.hold(limited, bytes)?;
         let network = limited.map(CallerAddress::network);
-        let updates = Inner::listen(&self.inner, query, flow, network)?;
+        let updates = Inner::listen(&self.inner, query, Opener { flow, network, token })?;
         let spread = |most: f64| most * (1.0 - rand::rng().random_range(0.0..SPREAD));
         let now = Instant::now();
         let ends_at = now + LIFE_MAX.mul_f64(spread(1.0));
@@ -182,6 +185,7 @@ mod tests {
             query: Selection::identifier(identifier).into(),
             flow: Flow::Network(None),
             caller_address: Some(CallerAddress([192, 0, 2, 1].into())),
+            token: None,
             last: None,
             bytes: 1_000,
             right: Box::new(|| Box::pin(async { true })),
@@ -204,11 +208,17 @@ mod tests {
 
     /// Opens streams with different selections from the address 192.0.2.`last` until one is refused.
     fn use_up(lives: &Lives, flow: &Flow, last: u8) -> Vec<Response<Body>> {
+        use_up_by(lives, flow, None, last)
+    }
+
+    /// The same, with a token.
+    fn use_up_by(lives: &Lives, flow: &Flow, token: Option<u64>, last: u8) -> Vec<Response<Body>> {
         let open = || {
             let caller_address = Some(CallerAddress([192, 0, 2, last].into()));
             // No stream ends meanwhile, so the number of streams is a new identifier.
             let other = listener(&lives.len().to_string());
-            let opened = lives.open(Listener { flow: flow.clone(), caller_address, ..other });
+            let opened =
+                lives.open(Listener { flow: flow.clone(), caller_address, token, ..other });
             assert!(matches!(opened, Ok(_) | Err(Error::TooManyReports)));
             opened.ok()
         };
@@ -260,6 +270,36 @@ mod tests {
         for flow in [new, owner, Flow::Network(None)] {
             assert!(matches!(open_in(&lives, flow), Err(Error::TooManyReports)));
         }
+        lives.inner.stopping.cancel();
+        lives.wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_leaves_selections_to_other_links_and_all_links_to_users() {
+        let (lives, _directory) = lives(None).await;
+        let mut held = Vec::new();
+        for of_key in 0..20_u64 {
+            let links = Flow::of_tokens(&[ApiKey::new(&of_key.to_string()).unwrap()]);
+            for (token, last, expected) in
+                [(1, 1, 16), (1, 2, 16), (1, 3, 0), (2, 3, 16), (2, 4, 16), (2, 5, 0), (3, 5, 0)]
+            {
+                let opened = use_up_by(&lives, &links, Some(100 * of_key + token), last);
+                // Together the links of all keys have 352 selections, and then the first of each key.
+                if of_key < 5 {
+                    assert_eq!(opened.len(), expected, "{of_key} {token} {last}");
+                }
+                held.extend(opened);
+            }
+        }
+        assert_eq!(held.len(), 366);
+        // Links of all keys are links as well.
+        held.extend(use_up_by(&lives, &Flow::of_tokens(&[]), Some(7), 9));
+        assert_eq!(held.len(), 367);
+        held.extend(use_up(&lives, &flow_of_key("0"), 1));
+        assert_eq!(held.len(), 383);
+        let owner = Flow::Network(Some([198, 51, 100, 1].into()));
+        held.extend(use_up(&lives, &owner, 1));
+        assert_eq!(held.len(), 447);
         lives.inner.stopping.cancel();
         lives.wait().await;
     }

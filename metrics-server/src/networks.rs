@@ -1,6 +1,8 @@
 //! Networks of addresses: lists in CIDR notation, with lookup by address.
 
 use std::net::IpAddr;
+#[cfg(feature = "binary")]
+use std::net::Ipv6Addr;
 
 /// The maximum number of networks of a list. The largest clouds publish some 10,000.
 const NETWORKS_MAX: usize = 1_000_000;
@@ -46,6 +48,16 @@ impl Networks {
         let bits = bits(address);
         let after = self.ranges.partition_point(|(first, _)| *first <= bits);
         after.checked_sub(1).is_some_and(|at| bits <= self.ranges[at].1)
+    }
+
+    /// Whether an address of this machine is in one of the networks.
+    #[cfg(feature = "binary")]
+    pub(crate) fn has_loopback(&self) -> bool {
+        let one = bits(Ipv6Addr::LOCALHOST.into());
+        let [first, last] = [[127, 0, 0, 0], [127, 255, 255, 255]].map(|it| bits(it.into()));
+        let has =
+            |(from, to): (u128, u128)| self.ranges.iter().any(|it| it.0 <= to && from <= it.1);
+        has((one, one)) || has((first, last))
     }
 }
 
@@ -169,6 +181,25 @@ mod tests {
         #[test]
         fn any_text_is_a_list_or_refused(text in "[0-9a-f.:/# \n]{0,60}|\\PC{0,40}") {
             let _ = text.parse::<Networks>();
+        }
+    }
+
+    #[cfg(feature = "binary")]
+    #[test]
+    fn networks_with_addresses_of_this_machine_are_found() {
+        let has = |text: &str| text.parse::<Networks>().unwrap().has_loopback();
+        for text in [
+            "127.0.0.1",
+            "127.8.0.0/16",
+            "10.0.0.0/8\n::1",
+            "0.0.0.0/0",
+            "::/0",
+            "::ffff:127.0.0.2",
+        ] {
+            assert!(has(text), "{text}");
+        }
+        for text in ["", "126.255.255.255", "128.0.0.0/8", "10.0.0.0/8\n2001:db8::/32", "::2"] {
+            assert!(!has(text), "{text}");
         }
     }
 }

@@ -24,6 +24,9 @@ const WAITING_MAX: usize = 512;
 pub(crate) enum Flow {
     /// A caller with certain keys.
     Keys(Arc<[ApiKey]>),
+    /// All callers with tokens of the same keys, or of all keys: whoever has the secret of a key makes any number of
+    /// tokens, and a link has any number of visitors. They take no turns of the users of these keys.
+    Tokens(Arc<[ApiKey]>),
     /// Any other caller, by the network of its address, if that is known.
     Network(Option<IpAddr>),
     /// The rules of webhooks.
@@ -33,11 +36,20 @@ pub(crate) enum Flow {
 impl Flow {
     /// Returns the flow of a caller with these keys, in any order.
     pub(crate) fn of_keys(keys: &[ApiKey]) -> Self {
-        let mut keys = keys.to_vec();
-        keys.sort_unstable();
-        keys.dedup();
-        Self::Keys(keys.into())
+        Self::Keys(sorted(keys))
     }
+
+    /// Returns the flow of callers with tokens of these keys, in any order; of all keys if there are none.
+    pub(crate) fn of_tokens(keys: &[ApiKey]) -> Self {
+        Self::Tokens(sorted(keys))
+    }
+}
+
+fn sorted(keys: &[ApiKey]) -> Arc<[ApiKey]> {
+    let mut keys = keys.to_vec();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.into()
 }
 
 /// A number of permits, and the requests that wait for them.
@@ -236,7 +248,8 @@ mod tests {
         let [one, two] = ["one", "two"].map(|name| ApiKey::new(name).unwrap());
         let flow = Flow::of_keys(&[one.clone(), two.clone()]);
         assert_eq!(flow, Flow::of_keys(&[two.clone(), one, two.clone()]));
-        assert_ne!(flow, Flow::of_keys(&[two]));
+        assert_ne!(flow, Flow::of_keys(&[two.clone()]));
+        assert_ne!(Flow::of_tokens(&[two.clone()]), Flow::of_keys(&[two]));
     }
 
     type Entering<'a> = Pin<Box<dyn Future<Output = Result<Permit, Full>> + 'a>>;

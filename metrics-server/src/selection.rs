@@ -102,7 +102,9 @@ pub(crate) fn both_filters(own: Filter, asked: Filter) -> Filter {
         other => vec![other],
     };
     let mut all = parts(own);
-    all.extend(parts(asked));
+    // A token repeats the filter of the user who created it.
+    let others: Vec<_> = parts(asked).into_iter().filter(|part| !all.contains(part)).collect();
+    all.extend(others);
     Filter::And(all)
 }
 
@@ -217,6 +219,7 @@ mod tests {
                 ["or", ["is", "device", ["desktop"]]]
             ])
         );
+        assert_eq!(both(&own, joined.clone()), joined);
         assert_eq!(both(&own, Selection::default()), own);
         assert_eq!(both(&Selection::default(), own.clone()), own);
     }

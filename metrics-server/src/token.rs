@@ -8,6 +8,7 @@
 //! elliptic curves, which are never used, and an algorithm that the token chooses.
 
 mod claims;
+mod unique;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +18,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use metrics_core::ApiKey;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 pub(crate) use self::claims::{Claims, DAYS_MAX, ID_BYTES_MAX, read_scopes};
+pub(crate) use self::unique::UniqueMembers;
 
 /// The longest token, in bytes: proxies accept URLs and headers of 8 KiB.
 const TOKEN_BYTES_MAX: usize = 7 * 1_024;
@@ -68,6 +70,10 @@ pub(crate) enum InvalidToken {
     Revoked,
     #[error("the key of the token is revoked or unknown")]
     Key,
+    #[error(
+        "the user who created the token was removed, or may no longer create it: ask another user for a token"
+    )]
+    Creator,
 }
 
 /// The header of a token.
@@ -184,7 +190,11 @@ fn decode(
     let signature = bytes(signature)?;
     let checked = mac(&secret(&header)?, signed.as_bytes()).verify_slice(&signature);
     checked.map_err(|_| InvalidToken::Signature)?;
-    serde_json::from_slice(&bytes(payload)?).map_err(|_| InvalidToken::Malformed)
+    match serde_json::from_slice(&bytes(payload)?) {
+        Ok(UniqueMembers(members)) => Ok(members),
+        Err(err) if err.is_data() => Err(InvalidToken::Claim(err.to_string())),
+        Err(_) => Err(InvalidToken::Malformed),
+    }
 }
 
 /// The HMAC of some bytes, which is compared in constant time.
@@ -194,12 +204,17 @@ fn mac(secret: &[u8], bytes: &[u8]) -> Hmac<Sha256> {
     if secret.len() <= block.len() {
         block[..secret.len()].copy_from_slice(secret);
     } else {
-        use sha2::Digest as _;
         block[..32].copy_from_slice(&Sha256::digest(secret));
     }
     let mut mac = Hmac::<Sha256>::new(&block.into());
     mac.update(bytes);
     mac
+}
+
+/// A number that identifies a token.
+pub(crate) fn number_of(token: &str) -> u64 {
+    let digest = Sha256::digest(token);
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Returns whether a text looks like a token: three parts with dots between.

@@ -4,6 +4,9 @@
 //! it could read. Names are compared without regard to ASCII case. Passwords are hashed with Argon2, which takes much
 //! memory on purpose: few are hashed at once, aside from the threads that serve, and checked credentials are remembered
 //! under a hash for as long as the list stays the same.
+//!
+//! A token names the user who created it. Its rights are narrowed to those that the user has at each request, so that no
+//! token outlives its user.
 
 mod hashing;
 mod list;
@@ -19,6 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use http::request::Parts;
 use hyper::header::{AUTHORIZATION, HeaderMap};
+use metrics_core::Metrics;
+use metrics_core::query::instant;
+use metrics_core::store::RevokedToken;
 use sha2::{Digest as _, Sha256};
 
 use self::hashing::Hashing;
@@ -29,7 +35,7 @@ use self::password::{PASSWORD_BYTES_MAX, PasswordHash};
 pub use self::proxy::UserHeaders;
 use self::remembered::Remembered;
 pub(crate) use self::session::{cookie, expired_cookie};
-use crate::access::{Access, Decision, Grant, Purpose};
+use crate::access::{Access, Confinement, Decision, Grant, Purpose};
 use crate::attempts::{Caller, CallerAddress, Secret};
 use crate::auth::{Credentials, decode};
 use crate::error::Error;
@@ -131,12 +137,12 @@ impl Users {
         caller: &Caller,
         user: &str,
         password: &str,
-        now: i64,
+        now_ms: i64,
     ) -> Result<String, Error> {
         let given = format!("{user}:{password}").into_bytes();
         self.grant(caller, &given).await?;
         let proof = self.proof(&self.inner.list.last(), user).ok_or(Error::Unauthorized)?;
-        Ok(session::signed(&self.inner.secret, user, &proof, now))
+        Ok(session::signed(&self.inner.secret, user, &proof, now_ms))
     }
 
     /// The grant of credentials as clients send them: `user:password`.
@@ -145,7 +151,7 @@ impl Users {
         if self.inner.operator.as_ref().is_some_and(|operator| operator.equal(given)) {
             attempt.right();
             let (user, _) = split(given).ok_or(Error::Unauthorized)?;
-            return Ok(Grant::all().name(user));
+            return Ok(Grant::all().listed(user));
         }
         let Some((name, password)) = split(given) else {
             attempt.wrong();
@@ -220,19 +226,51 @@ impl Users {
         }
     }
 
+    /// The part of `within` that a user may grant by tokens at this moment; `None` if the user does not exist, or may not.
+    pub(crate) async fn within_rights_of(
+        &self,
+        name: &str,
+        within: Confinement,
+    ) -> Option<Confinement> {
+        let list = self.list().await;
+        let grant = match list.user(name) {
+            Some(user) => user.grant(),
+            None => {
+                self.inner.operator.as_ref()?.of_user(name)?;
+                Grant::all()
+            }
+        };
+        let may_create = grant.permits(Purpose::CreateToken);
+        may_create.then(|| grant.within().intersect(within).ok()).flatten()
+    }
+
+    /// Whether a proxy on this machine may name users, as any other program on this machine can then.
+    #[cfg(feature = "binary")]
+    pub(crate) fn trusts_this_machine(&self) -> bool {
+        self.inner.headers.as_ref().is_some_and(UserHeaders::trusts_this_machine)
+    }
+
+    /// The record that ends the session of a request, and all earlier ones of its user; `None` without a session.
+    pub(crate) fn ended_session(&self, headers: &HeaderMap, now_ms: i64) -> Option<RevokedToken> {
+        let cookie = session::found(headers)?;
+        let session = session::opened_session(&self.inner.secret, &cookie, now_ms)?;
+        let until = instant(session.until_ms);
+        Some(RevokedToken { id: session::record_of(&session.user), until })
+    }
+
     /// The grant of a session, if the request has a valid one.
-    async fn of_session(&self, headers: &HeaderMap, now: i64) -> Option<Grant> {
+    async fn of_session(&self, headers: &HeaderMap, now_ms: i64) -> Option<Grant> {
         let cookie = session::found(headers)?;
         let list = self.list().await;
-        let session = session::opened_session(&self.inner.secret, &cookie, now)?;
+        let session = session::opened_session(&self.inner.secret, &cookie, now_ms)?;
         if self.proof(&list, &session.user)? != session.proof {
             return None;
         }
         let grant = match list.user(&session.user) {
             Some(user) => user.grant(),
-            None => Grant::all().name(&session.user),
+            None => Grant::all().listed(&session.user),
         };
-        Some(grant.in_session())
+        Some(grant.in_session(session.until_ms))
     }
 
     /// The grant of a user that a proxy names.
@@ -261,8 +299,8 @@ impl Access for Users {
         if let Some(grant) = self.of_proxy(request).await {
             return Decision::AllowGrant(grant);
         }
-        let now = chrono::Utc::now().timestamp();
-        if let Some(grant) = self.of_session(&request.headers, now).await {
+        let now_ms = chrono::Utc::now().timestamp_millis();
+        if let Some(grant) = self.of_session(&request.headers, now_ms).await {
             return Decision::AllowGrant(grant);
         }
         let refused = |err: Error| Decision::Refuse(err.into_response());
@@ -277,9 +315,18 @@ impl Access for Users {
     }
 }
 
+/// Whether the session of a caller was ended, at any instance: a copy of its cookie has no more rights.
+pub(crate) async fn is_signed_out(metrics: &Metrics, grant: &Grant) -> Result<bool, Error> {
+    let (Some(until_ms), Some(user)) = (grant.session_until_ms(), grant.user()) else {
+        return Ok(false);
+    };
+    let ended = metrics.store().revoked_tokens(Some(&session::record_of(user))).await?;
+    Ok(ended.iter().any(|it| until_ms <= it.until.timestamp_millis()))
+}
+
 /// The refusal of a caller without credentials. A browser would ask for a password at each request of a page whose
 /// session ended: the page leads to the form instead.
-fn unknown(headers: &HeaderMap) -> Error {
+pub(crate) fn unknown(headers: &HeaderMap) -> Error {
     if headers.contains_key("sec-fetch-site") { Error::SignIn } else { Error::Unauthorized }
 }
 

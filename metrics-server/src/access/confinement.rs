@@ -167,6 +167,11 @@ impl Confinement {
         }
     }
 
+    /// Whether all numbers of the sessions may be read.
+    pub(crate) fn has_all_metrics(&self) -> bool {
+        self.metrics.is_none()
+    }
+
     /// Whether nothing is withheld from the caller.
     pub(crate) fn is_all(&self) -> bool {
         *self == Self::default()

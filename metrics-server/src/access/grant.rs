@@ -107,7 +107,12 @@ pub struct Grant {
     rights: Rights,
     name: Option<Arc<str>>,
     expires_at: Option<i64>,
-    is_session: bool,
+    // Whether the server can find the rights of the user with this name again.
+    is_listed: bool,
+    // The end of the caller's session, in Unix milliseconds.
+    session_until_ms: Option<i64>,
+    // Identifies the caller's token.
+    token: Option<u64>,
 }
 
 impl Grant {
@@ -125,7 +130,15 @@ impl Grant {
     }
 
     pub(crate) fn new(within: Confinement, rights: Rights) -> Self {
-        Self { within: Arc::new(within), rights, name: None, expires_at: None, is_session: false }
+        Self {
+            within: Arc::new(within),
+            rights,
+            name: None,
+            expires_at: None,
+            is_listed: false,
+            session_until_ms: None,
+            token: None,
+        }
     }
 
     /// Grants only the sessions that are in this selection as well.
@@ -154,19 +167,39 @@ impl Grant {
         Self { name: Some(name.into()), ..self }
     }
 
-    /// Sets the Unix time in seconds at which the grant ends.
-    pub(crate) fn until(self, expires_at: i64) -> Self {
-        Self { expires_at: Some(expires_at), ..self }
+    /// Names the user, whose rights the server can find again by this name.
+    pub(crate) fn listed(self, name: &str) -> Self {
+        Self { is_listed: true, ..self.name(name) }
     }
 
-    /// Marks the grant as one of a session of the page.
-    pub(crate) fn in_session(self) -> Self {
-        Self { is_session: true, ..self }
+    /// Forgets that the rights of the user can be found again, in a service that does not know the users.
+    pub(crate) fn unlisted(self) -> Self {
+        Self { is_listed: false, ..self }
     }
 
-    /// Whether the caller has a session, which it can end.
-    pub(crate) fn is_session(&self) -> bool {
-        self.is_session
+    /// Marks the grant as that of a token, which ends at a Unix time in seconds.
+    pub(crate) fn of_token(self, token: u64, expires_at: i64) -> Self {
+        Self { token: Some(token), expires_at: Some(expires_at), ..self }
+    }
+
+    /// Marks the grant as one of a session of the page, which ends at a Unix time in milliseconds.
+    pub(crate) fn in_session(self, until_ms: i64) -> Self {
+        Self { session_until_ms: Some(until_ms), ..self }
+    }
+
+    /// The end of the caller's session in Unix milliseconds, if it has one, which it can end.
+    pub(crate) fn session_until_ms(&self) -> Option<i64> {
+        self.session_until_ms
+    }
+
+    /// The number that identifies the caller's token.
+    pub(crate) fn token(&self) -> Option<u64> {
+        self.token
+    }
+
+    /// Whether the server can find the rights of the user again by its name.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.is_listed
     }
 
     /// The source of the caller's rights.

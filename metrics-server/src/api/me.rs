@@ -63,7 +63,7 @@ pub(crate) async fn me(
         keys,
         within,
         expires_at: granted.expires_at().map(time),
-        sign_out: granted.is_session(),
+        sign_out: granted.session_until_ms().is_some(),
     };
     Ok(response::json(StatusCode::OK, &me))
 }

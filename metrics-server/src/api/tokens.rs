@@ -17,7 +17,7 @@ use crate::access::{Confinement, Grant, Scopes};
 use crate::error::Error;
 use crate::prefix::Prefix;
 use crate::response::{self, Body};
-use crate::token::{Claims, DAYS_MAX, ID_BYTES_MAX, Tokens, read_scopes};
+use crate::token::{Claims, DAYS_MAX, ID_BYTES_MAX, Tokens, UniqueMembers, read_scopes};
 use crate::wire;
 
 /// The life of a token without `expires_in`, in milliseconds: 30 days.
@@ -51,12 +51,13 @@ pub(crate) fn create(
         "tokens are not accepted: the operator sets METRICS_TOKEN_SECRET",
     ))?;
     let expected = "the body must be a JSON object with any of `scope`, `expires_in`, `key`, `identifier`, `query`, \
-                    `filters`, `metrics`";
+                    `filters`, `metrics`, each once";
     let members = match body.trim_ascii() {
         b"" => Map::new(),
         text => std::str::from_utf8(text)
             .ok()
             .and_then(wire::object)
+            .map(|UniqueMembers(members)| members)
             .ok_or_else(|| Error::body(expected))?,
     };
     let created = created(now, tokens, granted, prefix, members)?;
@@ -95,11 +96,13 @@ pub(crate) fn created(
         return Err(Error::parameter("scope", expected));
     }
     let id = BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
-    let subject = granted.user().filter(|name| name.len() <= ID_BYTES_MAX).map(str::to_owned);
+    let user = granted.user().map(str::to_owned);
+    let (creator, subject) = if granted.is_listed() { (user, None) } else { (None, user) };
     let claims = Claims {
         expires_at: expires_at.timestamp(),
         id: Some(id.clone()),
-        subject,
+        subject: subject.filter(|name| name.len() <= ID_BYTES_MAX),
+        creator,
         scopes,
         within,
     };
@@ -145,7 +148,8 @@ pub(crate) async fn revoke(
     id: &str,
 ) -> Result<Response<Body>, Error> {
     let id = percent_decode_str(id).decode_utf8_lossy().into_owned();
-    if ID_BYTES_MAX < id.len() || id.contains('\0') {
+    // Other records of the same table have a line break.
+    if ID_BYTES_MAX < id.len() || id.contains(char::is_control) {
         return Err(Error::parameter("id", "must be the `jti` of a token, at most 128 bytes"));
     }
     let now = metrics.now();

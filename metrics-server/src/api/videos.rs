@@ -44,23 +44,25 @@ pub(crate) async fn videos(reports: Reports<'_>, params: &Params) -> Result<Text
     let (list, periods) = reports.videos(&query).await?;
     let rest = Rest::new(list.totals.as_ref(), list.rows, &query.query, periods);
     let bytes = bytes_of(&list.videos);
-    let entries = list.videos.into_iter().map(|video| Entry::of(&video));
+    let has_times = params.shows_times();
+    let entries = list.videos.into_iter().map(move |video| Entry::of(&video, has_times));
     Ok(Text::list("results", bytes, entries, rest))
 }
 
-/// Lists videos, as a file.
+/// Lists videos, as a file. Without `has_times`, columns of times are empty.
 pub(crate) async fn table(
     reports: Reports<'_>,
     query: &VideosQuery,
     format: Format,
     is_complete: bool,
+    has_times: bool,
 ) -> Result<Text, ReportError> {
     let (list, _) = reports.videos(query).await?;
     check_rows(&query.query, (list.videos.len(), list.rows), is_complete)?;
     let columns = COLUMNS.iter().map(|(name, kind)| ((*name).to_owned(), *kind));
     let columns: Vec<_> = columns.chain(measure_columns(&query.query)).collect();
     let bytes = bytes_of(&list.videos);
-    let rows = list.videos.into_iter().map(|video| Entry::of(&video).cells());
+    let rows = list.videos.into_iter().map(move |video| Entry::of(&video, has_times).cells());
     Ok(write_table(format, columns, bytes, rows)?)
 }
 
@@ -75,16 +77,19 @@ fn bytes_of(videos: &[VideoEntry]) -> usize {
 }
 
 impl Entry {
-    fn of(video: &VideoEntry) -> Self {
-        let time =
-            |at: Option<DateTime<Utc>>| Some(at?.to_rfc3339_opts(SecondsFormat::Millis, true));
+    /// With `has_times`, the duration of the video and the times of its plays are shown.
+    fn of(video: &VideoEntry, has_times: bool) -> Self {
+        let time = |at: Option<DateTime<Utc>>| {
+            let at = at.filter(|_| has_times)?;
+            Some(at.to_rfc3339_opts(SecondsFormat::Millis, true))
+        };
         let metadata = video.metadata.as_deref();
         Self {
             name: (*video.name).to_owned(),
             identifier: video.identifier.clone(),
             title: video.title.clone(),
             metadata: metadata.and_then(|metadata| serde_json::from_str(metadata).ok()),
-            duration: video.duration_ms.map(|ms| seconds(ms.into())),
+            duration: video.duration_ms.filter(|_| has_times).map(|ms| seconds(ms.into())),
             first_played_at: time(video.first_played_at),
             last_played_at: time(video.last_played_at),
             measures: Measures::of(&video.numbers),
@@ -108,6 +113,12 @@ impl Entry {
 }
 
 impl Params {
+    /// Whether the caller may read the durations of videos and the times of their plays: no name in a list of metrics
+    /// stands for them.
+    pub(crate) fn shows_times(&self) -> bool {
+        self.granted().within().has_all_metrics()
+    }
+
     /// Reads the parameters of a list of videos. `query` has the defaults.
     pub(crate) fn videos_query(&self, query: VideosQuery) -> Result<VideosQuery, Error> {
         let mut query = VideosQuery::from(self.metrics_query(query.query, &["search"])?);

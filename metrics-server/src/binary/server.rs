@@ -14,6 +14,7 @@ use super::{files, store};
 use crate::page::EXAMPLE_KEY;
 use crate::serve::{listen, serve};
 use crate::service::Service;
+use crate::users::Users;
 
 /// Serves until `stop` resolves, then stops without losing anything.
 ///
@@ -33,6 +34,7 @@ pub(super) async fn serve_until(
     tracing::info!("memory budget: {} MiB (METRICS_MEMORY)", config.memory >> 20);
     let metrics = start(store, &config);
     check_keys(&metrics, &config).await?;
+    warn_of_loopback(&config);
     let connections_max = files::raise_limit(config.connections_max, config.database_connections)
         .map_err(|err| format!("cannot open enough files: {err}"))?;
     log_connection_limit(connections_max, config.connections_max);
@@ -65,6 +67,16 @@ fn start(store: Arc<dyn Store>, config: &Config) -> Metrics {
     match config.retention {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),
+    }
+}
+
+/// Logs that programs on this machine can name users.
+fn warn_of_loopback(config: &Config) {
+    if config.settings.users.as_ref().is_some_and(Users::trusts_this_machine) {
+        tracing::warn!(
+            "METRICS_TRUSTED_PROXIES has an address of this machine, so every program on it can name any user, an owner \
+             too: run no program of others here, or give the proxy an address of its own (docs/access.md)"
+        );
     }
 }
 

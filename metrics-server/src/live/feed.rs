@@ -2,7 +2,7 @@
 //!
 //! A feed reads at most once a second, and at most for a tenth of the time: a selection that is slow to read, or a busy
 //! server, makes it slower. Its reports take turns with those of its caller. The number of feeds is limited in sum, and
-//! per caller and network, so that one client cannot refuse the streams of the others.
+//! per caller, token and network, so that one client cannot refuse the streams of the others.
 
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -29,6 +29,10 @@ const FEEDS_MAX: usize = 512;
 /// owner: links to share have keys, and their visitors must not use up the selections of the owner.
 const KEYS_FEEDS_MAX: usize = FEEDS_MAX - 64;
 
+/// The number of selections of all callers with tokens. The rest of those of keys is for users with keys: links to share
+/// must not use up the selections of those who share them.
+const TOKENS_FEEDS_MAX: usize = KEYS_FEEDS_MAX - 64;
+
 /// The number of selections that only flows without a selection may open, so that few flows do not hold all.
 const FIRST_FEEDS: usize = 32;
 
@@ -38,6 +42,10 @@ const FLOW_FEEDS_MAX: usize = 64;
 /// The number of selections that one network opens with the same keys. Every visitor of a shared link has its keys, and
 /// one visitor must not use up the selections of the keys.
 const NETWORK_FEEDS_MAX: usize = 16;
+
+/// The number of selections of one token: half of those of its flow, so that the visitors of one link, from any number of
+/// networks, leave the rest to other links with the same keys.
+const TOKEN_FEEDS_MAX: usize = FLOW_FEEDS_MAX / 2;
 
 /// The least time between two reads.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
@@ -51,10 +59,17 @@ const REST: u32 = 9;
 /// A selection to which streams listen.
 pub(super) struct Feed {
     query: LiveQuery,
-    flow: Flow,
-    // The network that opened it, if that is known and limited.
-    network: Option<IpAddr>,
+    opener: Opener,
     updates: watch::Sender<Option<Arc<Event>>>,
+}
+
+/// The caller that opens a feed.
+pub(super) struct Opener {
+    pub(super) flow: Flow,
+    /// The network, if that is known and limited.
+    pub(super) network: Option<IpAddr>,
+    /// Identifies the token, if the caller has one.
+    pub(super) token: Option<u64>,
 }
 
 /// An event of a stream. Its memory is accounted as long as it exists.
@@ -84,21 +99,26 @@ impl Event {
 }
 
 /// Whether a caller may open one more feed.
-fn has_space(feeds: &[Feed], flow: &Flow, network: Option<IpAddr>) -> bool {
-    let has_keys = |flow: &Flow| matches!(flow, Flow::Keys(_));
-    let of_flow = feeds.iter().filter(|feed| feed.flow == *flow).count();
+fn has_space(feeds: &[Feed], caller: &Opener) -> bool {
+    let count = |is: &dyn Fn(&Opener) -> bool| feeds.iter().filter(|feed| is(&feed.opener)).count();
+    let of_flow = count(&|it| it.flow == caller.flow);
     let reserved = if of_flow == 0 { 0 } else { FIRST_FEEDS };
+    let has_tokens = |flow: &Flow| matches!(flow, Flow::Tokens(_));
+    let has_keys = |flow: &Flow| matches!(flow, Flow::Keys(_)) || has_tokens(flow);
     if FEEDS_MAX <= feeds.len() + reserved || FLOW_FEEDS_MAX <= of_flow {
         return false;
     }
-    // The flow of a caller without keys is its network.
-    if !has_keys(flow) {
+    // The flow of any other caller is its network.
+    if !has_keys(&caller.flow) {
         return true;
     }
-    let of_keys = feeds.iter().filter(|feed| has_keys(&feed.flow)).count();
-    let is_same = |feed: &&Feed| feed.flow == *flow && feed.network == network;
-    let has_share = network.is_none() || feeds.iter().filter(is_same).count() < NETWORK_FEEDS_MAX;
-    has_share && of_keys + reserved < KEYS_FEEDS_MAX
+    let in_flow = |is: &dyn Fn(&Opener) -> bool| count(&|it| it.flow == caller.flow && is(it));
+    let (of_keys, of_tokens) = (count(&|it| has_keys(&it.flow)), count(&|it| has_tokens(&it.flow)));
+    of_keys + reserved < KEYS_FEEDS_MAX
+        && (!has_tokens(&caller.flow) || of_tokens + reserved < TOKENS_FEEDS_MAX)
+        && (caller.network.is_none()
+            || in_flow(&|it| it.network == caller.network) < NETWORK_FEEDS_MAX)
+        && (caller.token.is_none() || in_flow(&|it| it.token == caller.token) < TOKEN_FEEDS_MAX)
 }
 
 impl Inner {
@@ -106,28 +126,26 @@ impl Inner {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Listens to a selection. The newest event is in the receiver, if there is one already. `network` is `None` if the
-    /// network is unknown or not limited.
+    /// Listens to a selection. The newest event is in the receiver, if there is one already.
     pub(super) fn listen(
         this: &Arc<Self>,
         query: LiveQuery,
-        flow: Flow,
-        network: Option<IpAddr>,
+        opener: Opener,
     ) -> Result<watch::Receiver<Option<Arc<Event>>>, Error> {
         let mut feeds = this.feeds();
         if let Some(feed) = feeds.iter().find(|feed| feed.query == query) {
             return Ok(feed.updates.subscribe());
         }
-        if !has_space(&feeds, &flow, network) {
+        if !has_space(&feeds, &opener) {
             return Err(Error::TooManyReports);
         }
         let (updates, receiver) = watch::channel(None);
         let (reader, task) = (LiveReader::new(query.clone()), Arc::clone(this));
         this.tasks.spawn({
-            let (updates, flow) = (updates.clone(), flow.clone());
+            let (updates, flow) = (updates.clone(), opener.flow.clone());
             async move { task.run(reader, &flow, &updates).await }
         });
-        feeds.push(Feed { query, flow, network, updates });
+        feeds.push(Feed { query, opener, updates });
         Ok(receiver)
     }
 

@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::guard;
 use crate::response::Body;
 use crate::route::Route;
-use crate::token::{Claims, InvalidToken, looks_like_token};
+use crate::token::{Claims, InvalidToken, looks_like_token, number_of};
+use crate::users;
 
 /// The timeout of an access decision.
 const ACCESS_MAX: std::time::Duration = std::time::Duration::from_secs(10);
@@ -97,6 +98,11 @@ impl Service {
             Some(token) => Decision::AllowGrant(self.grant_of(&token).await?),
             None => self.decide(head, purpose).await?,
         };
+        if let Decision::AllowGrant(grant) = &decision
+            && users::is_signed_out(&self.inner.metrics, grant).await?
+        {
+            return Ok(Admission::Refused(users::unknown(&head.headers).into_response()));
+        }
         let admission = Admission::of(decision);
         if let Admission::Granted(grant) = &admission {
             grant.check(purpose, is_live)?;
@@ -113,17 +119,19 @@ impl Service {
 
     /// The grant of a token.
     async fn grant_of(&self, token: &str) -> Result<Grant, Error> {
-        let Claims { expires_at, subject, scopes, within, .. } = self.claims_of(token).await?;
-        let grant = Grant::new(within, Rights::Token(scopes)).until(expires_at);
-        Ok(subject.iter().fold(grant, |grant, name| grant.name(name)))
+        let Claims { expires_at, subject, creator, scopes, within, .. } =
+            self.claims_of(token).await?;
+        let grant = Grant::new(within, Rights::Token(scopes));
+        let grant = grant.of_token(number_of(token), expires_at);
+        Ok(subject.or(creator).iter().fold(grant, |grant, name| grant.name(name)))
     }
 
-    /// Checks a token, its revocation and its keys.
+    /// Checks a token, its revocation, its keys and the user who created it.
     async fn claims_of(&self, token: &str) -> Result<Claims, Error> {
         let metrics = &self.inner.metrics;
         let verifier = self.inner.settings.tokens.as_ref();
         let verifier = verifier.ok_or_else(|| invalid(&InvalidToken::Disabled))?;
-        let claims =
+        let mut claims =
             verifier.verify(token, metrics.now().timestamp()).map_err(|err| invalid(&err))?;
         for key in claims.within.keys.iter().flatten() {
             if !metrics.accepts_key(key).await? {
@@ -134,6 +142,11 @@ impl Service {
             && tokens::is_revoked(metrics, id, claims.within.keys.as_deref()).await?
         {
             return Err(invalid(&InvalidToken::Revoked));
+        }
+        if let Some(name) = &claims.creator {
+            let gone = || invalid(&InvalidToken::Creator);
+            let users = self.inner.settings.users.as_ref().ok_or_else(gone)?;
+            claims.within = users.within_rights_of(name, claims.within).await.ok_or_else(gone)?;
         }
         Ok(claims)
     }
@@ -186,7 +199,12 @@ impl Service {
             Route::Tokens => {
                 let body = self.inner.bodies.read(request.into_body()).await?;
                 let at = &self.inner.settings.prefix;
-                tokens::create(metrics.now(), tokens, granted, at, &body)
+                // A hook of an application may ask users of its own.
+                let granted = match self.inner.settings.users {
+                    Some(_) => granted.clone(),
+                    None => granted.clone().unlisted(),
+                };
+                tokens::create(metrics.now(), tokens, &granted, at, &body)
             }
             Route::Token(id) => tokens::revoke(metrics, granted, id).await,
             _ => {

@@ -10,7 +10,7 @@ use metrics_core::ApiKey;
 use metrics_core::user_agent::{Classification, Headers};
 
 use super::Service;
-use crate::access::Grant;
+use crate::access::{Grant, Rights};
 use crate::attempts::{Caller, CallerAddress};
 use crate::channel::ConnectionInfo;
 use crate::error::Error;
@@ -63,9 +63,10 @@ impl Service {
         headers: &HeaderMap,
         extensions: &Extensions,
     ) -> Flow {
-        match &granted.within().keys {
-            Some(keys) => Flow::of_keys(keys),
-            None => {
+        match (granted.rights(), granted.within().keys.as_deref()) {
+            (Rights::Token(_), keys) => Flow::of_tokens(keys.unwrap_or_default()),
+            (Rights::Role(_), Some(keys)) => Flow::of_keys(keys),
+            (Rights::Role(_), None) => {
                 Flow::Network(self.caller_address(headers, extensions).map(CallerAddress::network))
             }
         }

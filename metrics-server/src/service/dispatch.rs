@@ -56,7 +56,7 @@ impl Service {
                 page::file(name, &method, request.headers(), &settings.page)
             }
             (Route::SignIn, _) => self.sign_in(request).await,
-            (Route::SignOut, _) => self.sign_out(request.headers()),
+            (Route::SignOut, _) => self.sign_out(request.headers()).await,
             (Route::Live, _) => Ok(health::live()),
             (Route::Ready, _) => Ok(health::ready(metrics, &self.inner.examined).await),
             (Route::Script(address), _) => Ok(address.serve(request.headers())),

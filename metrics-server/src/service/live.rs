@@ -24,6 +24,7 @@ impl Service {
     /// Opens a stream of the viewers of a selection.
     pub(super) fn live(&self, mut head: Parts, granted: Grant) -> Result<Response<Body>, Error> {
         let flow = self.flow(&granted, &head.headers, &head.extensions);
+        let token = granted.token();
         let query = read_query(&head, granted)?;
         if head.method == Method::HEAD {
             return Ok(response::events(Body::default()));
@@ -35,8 +36,8 @@ impl Service {
         head.extensions.remove::<Arc<Share>>();
         let bytes = bytes(&head);
         let right = self.right(head, query.clone());
-        let opened =
-            self.inner.lives.open(Listener { query, flow, caller_address, last, bytes, right });
+        let listener = Listener { query, flow, caller_address, token, last, bytes, right };
+        let opened = self.inner.lives.open(listener);
         if matches!(opened, Err(Error::Full)) {
             self.inner.counters.refuse();
         }

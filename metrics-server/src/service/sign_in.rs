@@ -51,7 +51,7 @@ impl Service {
             let found = form_urlencoded::parse(&body).find(|(it, _)| it == name);
             found.map(|(_, value)| value.into_owned()).unwrap_or_default()
         };
-        let now = self.inner.metrics.now().timestamp();
+        let now = self.inner.metrics.now().timestamp_millis();
         let signed = users.sign_in(&caller, &field("user"), &field("password"), now).await;
         let prefix = self.inner.settings.prefix.as_str();
         match signed {
@@ -72,10 +72,15 @@ impl Service {
         }
     }
 
-    /// Ends the session.
-    pub(super) fn sign_out(&self, headers: &HeaderMap) -> Result<Response<Body>, Error> {
-        self.users()?;
+    /// Ends the session, and all copies of its cookie.
+    pub(super) async fn sign_out(&self, headers: &HeaderMap) -> Result<Response<Body>, Error> {
+        let users = self.users()?;
         guard::check_own(headers)?;
+        let metrics = &self.inner.metrics;
+        let now = metrics.now();
+        if let Some(ended) = users.ended_session(headers, now.timestamp_millis()) {
+            metrics.store().revoke_token(&ended, now).await?;
+        }
         let prefix = self.inner.settings.prefix.as_str();
         Ok(redirect(prefix, "sign-in", Some(expired_cookie(prefix))))
     }

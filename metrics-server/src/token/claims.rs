@@ -12,7 +12,7 @@ pub(crate) const DAYS_MAX: i64 = 400;
 /// The difference of clocks that `nbf` and `iat` may have, in seconds.
 const LEEWAY_SECONDS: i64 = 60;
 
-/// The longest `jti` and `sub`, in bytes.
+/// The longest `jti`, `sub` and `by`, in bytes.
 pub(crate) const ID_BYTES_MAX: usize = 128;
 
 /// Claims that are registered and have no effect here.
@@ -27,6 +27,8 @@ pub(crate) struct Claims {
     pub(crate) id: Option<String>,
     /// The name of the user for whom it was made.
     pub(crate) subject: Option<String>,
+    /// The name of the user who made it, whose present rights limit it.
+    pub(crate) creator: Option<String>,
     pub(crate) scopes: Scopes,
     pub(crate) within: Confinement,
 }
@@ -60,17 +62,19 @@ impl Claims {
         let text = |name: &str| match members.get(name) {
             None => Ok(None),
             Some(Value::String(text))
-                if (1..=ID_BYTES_MAX).contains(&text.len()) && !text.contains('\0') =>
+                if (1..=ID_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control) =>
             {
                 Ok(Some(text.clone()))
             }
             Some(_) => {
-                let expected = format!("must be a text of 1 to {ID_BYTES_MAX} bytes, without NUL");
+                let expected = format!(
+                    "must be a text of 1 to {ID_BYTES_MAX} bytes, without characters of control"
+                );
                 Err(claim(&format!("`{name}` {expected}")))
             }
         };
-        let (id, subject) = (text("jti")?, text("sub")?);
-        let known = ["exp", "nbf", "iat", "jti", "sub", "scope"].into_iter();
+        let (id, subject, creator) = (text("jti")?, text("sub")?, text("by")?);
+        let known = ["exp", "nbf", "iat", "jti", "sub", "by", "scope"].into_iter();
         let known: Vec<_> = known.chain(IGNORED).chain(Confinement::MEMBERS).collect();
         if let Some(name) = members.keys().find(|name| !known.contains(&name.as_str())) {
             let name: String = name.chars().take(40).collect();
@@ -83,7 +87,7 @@ impl Claims {
         }
         let within = Confinement::from_json(members);
         let within = within.map_err(|err| InvalidToken::Claim(err.to_string()))?;
-        Ok(Self { expires_at, id, subject, scopes, within })
+        Ok(Self { expires_at, id, subject, creator, scopes, within })
     }
 
     /// The claims as JSON.
@@ -92,7 +96,7 @@ impl Claims {
         let mut insert = |name: &str, value: Value| drop(members.insert(name.to_owned(), value));
         insert("exp", json!(self.expires_at));
         insert("scope", json!(self.scopes.names()));
-        for (name, text) in [("jti", &self.id), ("sub", &self.subject)] {
+        for (name, text) in [("jti", &self.id), ("sub", &self.subject), ("by", &self.creator)] {
             if let Some(text) = text {
                 insert(name, json!(text));
             }

@@ -67,6 +67,7 @@ fn a_signed_token_has_its_claims() {
     let claims = with(&json!({
         "jti": "a",
         "sub": "Ada",
+        "by": "eve",
         "scope": ["read", "live"],
         "identifier": "intro",
         "query": { "video": { "course": "knots" } },
@@ -116,6 +117,10 @@ fn claims_that_are_not_understood_are_refused() {
         (json!({ "query": { "key": null } }), "`query`"),
         (json!({ "query": { "session": null, "key": "a" } }), "`query`"),
         (json!({ "jti": "a\0" }), "`jti`"),
+        (json!({ "jti": "\nsession\nada" }), "`jti`"),
+        (json!({ "by": "" }), "`by`"),
+        (json!({ "by": null }), "`by`"),
+        (json!({ "by": "a".repeat(129) }), "`by`"),
         (json!({ "query": { "videos": {} } }), "`query`"),
         (json!({ "filters": null }), "filters"),
         (json!({ "filters": [["is", "country", ["NL"]]] }), "country"),
@@ -130,6 +135,35 @@ fn claims_that_are_not_understood_are_refused() {
         check_claim(&claims, expected);
     }
     check(&with(&json!({ "iss": "shop", "aud": "metrics", "metrics": [] })), &Ok(()));
+}
+
+/// Libraries keep one of two members with a name, and not all the same one.
+#[test]
+fn a_claim_occurs_once() {
+    let with = |member: &str| {
+        let claims = format!(r#"{{"exp":{},"scope":"read",{member}}}"#, NOW + 60);
+        tokens().verify(&encode(&[7; 32], &hs256(), &claims), NOW)
+    };
+    assert!(with(r#""key":"a""#).is_ok());
+    for twice in [
+        r#""key":"a","key":"b""#,
+        r#""key":"a","\u006bey":"a""#,
+        r#""query":{"key":"a","key":"b"}"#,
+        r#""query":{"video":{"key":1,"key":2}}"#,
+    ] {
+        match with(twice) {
+            Err(InvalidToken::Claim(text)) => assert!(text.starts_with("`key` occurs twice")),
+            other => panic!("{twice}: {other:?}"),
+        }
+    }
+    let header = r#"{"alg":"HS256","kid":"b","kid":"a"}"#;
+    let part = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let claims = format!(r#"{{"exp":{},"scope":"read"}}"#, NOW + 60);
+    let signed = format!("{}.{}", part(header), part(&claims));
+    let secret = tokens().secret_of(&key("a"));
+    let signature = mac(secret.as_bytes(), signed.as_bytes()).finalize().into_bytes();
+    let token = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature));
+    assert_eq!(tokens().verify(&token, NOW), Err(InvalidToken::Malformed));
 }
 
 #[test]

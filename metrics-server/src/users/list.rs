@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::password::PasswordHash;
 use crate::access::{Confinement, Grant, Rights, Role};
+use crate::token::UniqueMembers;
 use crate::wire;
 
 /// The largest file of users, in bytes.
@@ -59,7 +60,7 @@ pub(super) struct User {
 
 impl User {
     pub(super) fn grant(&self) -> Grant {
-        Grant::new(self.within.clone(), Rights::Role(self.role)).name(&self.name)
+        Grant::new(self.within.clone(), Rights::Role(self.role)).listed(&self.name)
     }
 }
 
@@ -198,7 +199,8 @@ pub(super) fn parse(text: &str) -> Result<ByName, InvalidUsers> {
 
 fn read_user(line: &str) -> Result<User, String> {
     let expected = || {
-        "must have NAME ROLE HASH, and a JSON object to narrow what the user may read".to_owned()
+        "must have NAME ROLE HASH, and a JSON object, with no member twice, to narrow what the user may read"
+            .to_owned()
     };
     let mut rest = line;
     let mut word = || {
@@ -215,7 +217,7 @@ fn read_user(line: &str) -> Result<User, String> {
     let password = password.ok_or("must have a hash of `metrics-server user hash`, Argon2id")?;
     let members: Map<String, Value> = match rest {
         "" => Map::new(),
-        json => wire::object(json).ok_or_else(expected)?,
+        json => wire::object(json).map(|UniqueMembers(members)| members).ok_or_else(expected)?,
     };
     if let Some(name) = members.keys().find(|it| !Confinement::MEMBERS.contains(&it.as_str())) {
         return Err(format!("has `{name}`, which is none of {}", Confinement::MEMBERS.join(", ")));

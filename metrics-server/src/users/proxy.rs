@@ -48,6 +48,12 @@ impl UserHeaders {
         Self { groups: Some(groups), roles: roles.into_iter().collect(), ..self }
     }
 
+    /// Whether connections from this machine may name users.
+    #[cfg(feature = "binary")]
+    pub(crate) fn trusts_this_machine(&self) -> bool {
+        self.proxies.has_loopback()
+    }
+
     /// Gives all users that the proxy names the first of these roles.
     #[cfg(feature = "binary")]
     pub(crate) fn everybody(self, roles: Vec<(String, Role)>) -> Self {

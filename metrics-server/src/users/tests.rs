@@ -15,7 +15,8 @@ use super::*;
 use crate::access::Role;
 use crate::attempts::Attempts;
 
-const NOW: i64 = 1_800_000_000;
+/// In Unix milliseconds.
+const NOW: i64 = 1_800_000_000_000;
 
 /// The hash of `password`, at a cost that tests can afford.
 const HASH: &str =
@@ -48,6 +49,7 @@ fn a_line_that_is_no_user_is_named() {
         ("ada owner HASH []", "must have NAME ROLE HASH"),
         ("ada owner HASH {\"keys\": \"a\"}", "`keys`, which is none of"),
         ("ada owner HASH {\"key\": null}", "is invalid: `key`"),
+        ("ada owner HASH {\"key\": \"a\", \"key\": \"b\"}", "no member twice"),
         ("ada owner HASH {\"filters\": [[\"is\", \"hour_of_day\", [\"1\"]]]}", "is invalid"),
         ("root owner HASH", "has the name of an earlier line"),
         ("Root viewer HASH", "has the name of an earlier line"),
@@ -63,9 +65,10 @@ fn a_session_is_that_of_its_user_until_it_ends() {
     let (secret, other) = ([7; 32], [8; 32]);
     let text = signed(&secret, "ada", "proof", NOW);
     let session = opened_session(&secret, &text, NOW).unwrap();
-    assert_eq!((&*session.user, &*session.proof), ("ada", "proof"));
-    assert!(opened_session(&secret, &text, NOW + 12 * 3_600 - 1).is_some());
-    assert_eq!(opened_session(&secret, &text, NOW + 12 * 3_600), None);
+    let until = NOW + 12 * 3_600_000;
+    assert_eq!((&*session.user, &*session.proof, session.until_ms), ("ada", "proof", until));
+    assert!(opened_session(&secret, &text, until - 1).is_some());
+    assert_eq!(opened_session(&secret, &text, until), None);
     assert_eq!(opened_session(&other, &text, NOW), None);
     for forged in ["", "a.b.c", &text[1..], &format!("{text}A")] {
         assert_eq!(opened_session(&secret, forged, NOW), None, "{forged}");
@@ -187,6 +190,46 @@ async fn a_replaced_file_counts_and_a_damaged_one_does_not() {
     write(format!("ada viewer {other}\n"));
     assert_eq!(names().await, ["ada"]);
     assert_ne!(proof_of("ada"), proof);
+}
+
+#[tokio::test]
+async fn a_token_has_no_more_rights_than_its_user_has_now() {
+    let keys = |names: &[&str]| {
+        let keys = names.iter().map(|name| metrics_core::ApiKey::new(name).unwrap());
+        Confinement::of_keys(keys.collect())
+    };
+    let filter = r#"{"filters": ["is", "device", ["mobile"]], "metrics": ["plays"]}"#;
+    let text = format!(
+        "ada owner {HASH}\neve editor {HASH} {{\"key\": \"a\"}}\nvic viewer {HASH}\nfay editor {HASH} {filter}\n"
+    );
+    let users = of_file(&text).operator(Credentials::new("root", "toor").unwrap());
+    let all = Confinement::default;
+    for (name, within, expected) in [
+        ("ada", all(), Some(all())),
+        ("ADA", keys(&["b"]), Some(keys(&["b"]))),
+        ("root", keys(&["b"]), Some(keys(&["b"]))),
+        ("Root", all(), None),
+        ("vic", all(), None),
+        ("nobody", all(), None),
+        ("eve", all(), Some(keys(&["a"]))),
+        ("eve", keys(&["a"]), Some(keys(&["a"]))),
+        ("eve", keys(&["a", "b"]), None),
+        ("eve", keys(&["b"]), None),
+    ] {
+        assert_eq!(users.within_rights_of(name, within).await, expected, "{name}");
+    }
+    // A token that repeats the limits of its user is no larger for it.
+    let once = users.within_rights_of("fay", all()).await.unwrap();
+    assert!(!once.is_all());
+    assert_eq!(users.within_rights_of("fay", once.clone()).await, Some(once));
+}
+
+#[test]
+fn a_user_who_signed_out_has_one_record() {
+    assert_eq!(session::record_of("Ada"), session::record_of("aDA"));
+    assert_ne!(session::record_of("ada"), session::record_of("ben"));
+    // No key and no id of a token begins so.
+    assert!(session::record_of("ada").starts_with('\n'));
 }
 
 /// Users of a file with this text.

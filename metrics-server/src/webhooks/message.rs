@@ -9,6 +9,7 @@ use super::milestones::Milestone;
 use super::rules::{Kind, Rule, Threshold, minutes_of};
 use super::sign::id_of;
 use super::weekly::{Entry, Figure, Summary, count};
+use crate::text::is_plain;
 
 /// The most characters of a name in a message. With at most 50 of them, a delivery stays below 64 KiB.
 const NAME_CHARS_MAX: usize = 200;
@@ -213,7 +214,7 @@ pub(super) fn of_test(rule: &Rule, at: DateTime<Utc>) -> Message {
 
 /// The first characters of a name, which a page may choose.
 pub(super) fn cut(name: &str) -> String {
-    let plain = name.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let plain = name.chars().map(|c| if is_plain(c) { c } else { ' ' });
     let mut text: String = plain.take(NAME_CHARS_MAX).collect();
     if NAME_CHARS_MAX < name.chars().count() {
         text.push('…');

@@ -23,9 +23,13 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::rules::{InvalidWebhooks, Rule, Rules};
+use crate::text::is_plain;
 
-/// The time limit of an attempt, from the look-up of the host to the answer.
+/// The time limit of an attempt, from the look-up of the host to the status of the answer.
 const ATTEMPT_MAX: Duration = Duration::from_secs(15);
+
+/// The time limit of the body of an answer, which decides nothing.
+const BODY_MAX: Duration = Duration::from_secs(1);
 
 /// The largest header of an answer.
 const HEADER_BYTES_MAX: usize = 16 * 1_024;
@@ -43,7 +47,7 @@ pub(super) struct Client {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Received {
     pub(super) status: u16,
-    /// The beginning of the body, without characters of control.
+    /// The beginning of the body, as far as it arrived in time, without characters of control.
     pub(super) text: String,
 }
 
@@ -95,31 +99,36 @@ impl Client {
         (id, body): (&str, &str),
         now: DateTime<Utc>,
     ) -> Result<Received, SendError> {
-        let received = timeout(ATTEMPT_MAX, self.attempt(rule, (id, body), now)).await;
-        let received = received.unwrap_or(Err(SendError::Timeout))?;
-        let is_accepted = (200..300).contains(&received.status);
-        if is_accepted { Ok(received) } else { Err(SendError::Refused(received.status)) }
+        let answer = timeout(ATTEMPT_MAX, self.attempt(rule, (id, body), now)).await;
+        let (response, connection) = answer.unwrap_or(Err(SendError::Timeout))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(SendError::Refused(status.as_u16()));
+        }
+        let text = beginning(response.into_body(), connection).await;
+        Ok(Received { status: status.as_u16(), text })
     }
 
-    /// Sends a request, and returns any answer.
+    /// Sends a request, and returns the head of any answer, and the connection from which its body is read.
     async fn attempt(
         &self,
         rule: &Rule,
         delivery: (&str, &str),
         now: DateTime<Utc>,
-    ) -> Result<Received, SendError> {
+    ) -> Result<(Response<Incoming>, Connection), SendError> {
         let request = request(rule, delivery, now);
         let target = &rule.target;
         let stream = TcpStream::connect((target.host(), target.port())).await;
         let stream = stream.map_err(SendError::Connect)?;
         if !target.is_secure() {
-            return exchange(stream, request).await;
+            return exchange(Box::new(stream), request).await;
         }
         let invalid = |text: &str| SendError::Tls(io::Error::other(text.to_owned()));
         let tls = self.tls.as_ref().ok_or_else(|| invalid("no certificate is trusted"))?;
         let name = ServerName::try_from(target.host().to_owned());
         let name = name.map_err(|_| invalid("the host is no name that a certificate has"))?;
-        exchange(tls.connect(name, stream).await.map_err(SendError::Tls)?, request).await
+        let stream = tls.connect(name, stream).await.map_err(SendError::Tls)?;
+        exchange(Box::new(stream), request).await
     }
 }
 
@@ -147,35 +156,51 @@ fn request(rule: &Rule, (id, body): (&str, &str), now: DateTime<Utc>) -> Request
     request
 }
 
+/// A connection to a receiver, over TLS or not.
+type Connection = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Sends a request, and waits for the head of the answer.
 async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: Box<dyn Stream>,
     request: Request<Full<Bytes>>,
-) -> Result<Received, SendError> {
+) -> Result<(Response<Incoming>, Connection), SendError> {
     let mut http = http1::Builder::new();
     http.max_buf_size(HEADER_BYTES_MAX);
-    let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await?;
-    let mut answering = pin!(async move { read(sender.send_request(request).await?).await });
-    tokio::select! {
-        answer = &mut answering => answer,
+    let (mut sender, mut connection) = http.handshake(TokioIo::new(stream)).await?;
+    let mut answering = pin!(sender.send_request(request));
+    let response = tokio::select! {
+        response = &mut answering => response?,
         // The rest of the answer was read.
-        _ended = connection => answering.await,
-    }
+        _ended = &mut connection => answering.await?,
+    };
+    Ok((response, connection))
 }
 
-/// Reads the beginning of an answer.
-async fn read(response: Response<Incoming>) -> Result<Received, SendError> {
-    let status = response.status().as_u16();
-    let mut body = response.into_body();
+/// Reads the beginning of a body, as far as it arrives within the time limit.
+async fn beginning(mut body: Incoming, connection: Connection) -> String {
     let mut bytes = Vec::new();
-    while bytes.len() < ANSWER_BYTES_MAX {
-        let Some(frame) = body.frame().await else { break };
-        // The status counts, also without the rest of the body.
-        let Ok(frame) = frame else { break };
-        bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
-    }
+    let mut reading = pin!(async {
+        while bytes.len() < ANSWER_BYTES_MAX {
+            let Some(Ok(frame)) = body.frame().await else { break };
+            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+        }
+    });
+    let read = async {
+        tokio::select! {
+            () = &mut reading => {}
+            // The rest of the body was read.
+            _ended = connection => reading.await,
+        }
+    };
+    // The status counts, also without the rest of the body.
+    let _complete = timeout(BODY_MAX, read).await;
     bytes.truncate(ANSWER_BYTES_MAX);
-    let plain = |c: char| if c.is_control() { ' ' } else { c };
-    Ok(Received { status, text: String::from_utf8_lossy(&bytes).chars().map(plain).collect() })
+    let plain = |c: char| if is_plain(c) { c } else { ' ' };
+    String::from_utf8_lossy(&bytes).chars().map(plain).collect()
 }
 
 /// The trusted certificates: those of a file, or of the system.

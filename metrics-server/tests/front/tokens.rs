@@ -3,6 +3,7 @@
 mod endpoints;
 mod languages;
 mod live;
+mod oracle;
 
 use http::request::Parts;
 use metrics_core::ApiKey;
@@ -11,7 +12,7 @@ use metrics_server_testing::{Answer, Database, Process, Server, TestServer, bina
 use serde_json::{Value, json};
 
 pub(super) const SECRET: &str = "a secret of thirty-two bytes or more";
-const USER: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
+pub(super) const USER: &str = "Basic YWRhOm9wZW4gc2VzYW1l";
 
 /// Settings with tokens, and with a password for everything else.
 pub(super) fn guarded() -> Settings {

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use metrics_server::{Credentials, Role, Settings, Tokens, UserHeaders, Users, hash_password};
-use metrics_server_testing::{Answer, Database, Http, Server, TestServer};
+use metrics_server_testing::{Answer, Database, Http, Process, Server, TestServer, binary};
 use serde_json::{Value, json};
 
-use super::tokens::{SECRET, record};
+use super::tokens::{SECRET, guarded, record, token};
 
 /// `NAME:password`, as a client sends it.
 fn basic(name: &str) -> String {
@@ -195,6 +195,112 @@ async fn another_password_ends_a_session() {
         get(&restarted, "/api/v1/plays", ("authorization", &basic("eve"))).await.status,
         401
     );
+}
+
+/// A copy of a cookie has no rights after its user has signed out, at any instance.
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_out_ends_a_session_and_all_earlier_ones_of_the_user() {
+    let (server, directory) = shared().await;
+    let another = server.database.serve(settings(&directory.path().join("users"))).await;
+    let (earlier, cookie) = (signed_in(&server, "vic").await, signed_in(&server, "VIC").await);
+    let others = signed_in(&server, "root").await;
+    let status = async |server: &Server, cookie: &str, path: &str| {
+        get(server, path, ("cookie", cookie)).await.status
+    };
+    let sign_out = async |cookie: &str, from: &str| {
+        let http = server.http("POST", "/sign-out").header("sec-fetch-site", from);
+        http.header("cookie", cookie).send().await.status
+    };
+    // Neither pages of other sites nor forged cookies end a session.
+    assert_eq!(sign_out(&cookie, "cross-site").await, 403);
+    assert_eq!(sign_out(&format!("{cookie}A"), "same-origin").await, 303);
+    assert_eq!(status(&another, &cookie, "/api/v1/plays").await, 200);
+    assert_eq!(sign_out(&cookie, "same-origin").await, 303);
+    let later = signed_in(&server, "vic").await;
+    let restarted = server.database.serve(settings(&directory.path().join("users"))).await;
+    for server in [&server, &another, &restarted] {
+        for (cookie, expected) in [(&earlier, 401), (&cookie, 401), (&later, 200), (&others, 200)] {
+            assert_eq!(status(server, cookie, "/api/v1/plays").await, expected);
+        }
+        assert_eq!(status(server, &cookie, "/api/v1/me").await, 401);
+        // The page leads to the form.
+        assert_eq!(status(server, &cookie, "/").await, 303);
+    }
+    // An editor ends no session by revoking tokens.
+    let http = server.http("DELETE", "/api/v1/tokens/%0Asession%0Aroot");
+    assert_eq!(http.header("authorization", &basic("eve")).send().await.status, 400);
+    assert_eq!(status(&server, &others, "/api/v1/plays").await, 200);
+}
+
+/// A token is limited by the rights that its creator has at the moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_does_not_outlive_the_rights_of_its_creator() {
+    let (server, directory) = shared().await;
+    let create = async |user: &str, members: Value| {
+        let http = server.http("POST", "/api/v1/tokens").header("authorization", &basic(user));
+        let created = http.json(&members).send().await;
+        assert_eq!(created.status, 201, "{created:?}");
+        format!("Bearer {}", created.json()["token"].as_str().unwrap())
+    };
+    let wide = create("eve", json!({})).await;
+    let of_key = create("eve", json!({ "key": server.key, "scope": "read write" })).await;
+    let of_root = create("root", json!({})).await;
+    let me = get(&server, "/api/v1/me", ("authorization", &wide)).await.json();
+    assert_eq!((&me["user"], &me["role"]), (&json!("eve"), &Value::Null));
+    // A token of the operator of a server without users, or of a program with the secret, names no creator.
+    let without_users = server.database.serve(guarded()).await;
+    let unnamed = format!("Bearer {}", token(&without_users, &json!({})).await);
+    let file = directory.path().join("users");
+    let line = |role: &'static str, within: Value| vec![("eve", role, within)];
+    for (lines, expected) in [
+        (line("editor", json!({})), [Some(3.0), Some(3.0)]),
+        (line("owner", json!({ "identifier": "one" })), [Some(1.0), Some(1.0)]),
+        (line("editor", json!({ "key": server.key })), [Some(3.0), Some(3.0)]),
+        (line("editor", json!({ "key": "another" })), [Some(0.0), None]),
+        (line("viewer", json!({})), [None, None]),
+        (vec![("ada", "owner", json!({}))], [None, None]),
+    ] {
+        write(&file, &lines);
+        let server = server.database.serve(settings(&file)).await;
+        for (token, expected) in [&wide, &of_key].into_iter().zip(expected) {
+            let answer = get(&server, "/api/v1/plays", ("authorization", token)).await;
+            match expected {
+                Some(expected) => assert_eq!(seconds(&answer), expected, "{lines:?}"),
+                None => {
+                    assert_eq!(answer.status, 401, "{lines:?}");
+                    assert!(
+                        answer.error().contains("the user who created the token"),
+                        "{answer:?}"
+                    );
+                }
+            }
+        }
+        // A narrowed user records nothing by an old token either.
+        let event = json!({ "events": [{ "name": "play", "session_id": "a", "embed_id": "b", "video_time": 0 }] });
+        let batch = server.http("POST", "/v1/events").header("authorization", &of_key).json(&event);
+        let records = expected == [Some(3.0); 2];
+        assert_eq!(batch.send().await.status == 200, records, "{lines:?}");
+        for token in [&of_root, &unnamed] {
+            let answer = get(&server, "/api/v1/plays", ("authorization", token)).await;
+            assert_eq!(seconds(&answer), 3.0, "{lines:?}");
+        }
+    }
+    // Without users, nobody is known to have the rights.
+    let answer = get(&without_users, "/api/v1/plays", ("authorization", &of_root)).await;
+    assert_eq!(answer.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_trusts_its_machine_warns_at_the_start() {
+    for (proxies, warns) in [("10.0.0.0/8,127.0.0.1", true), ("10.0.0.0/8", false)] {
+        let database = Database::new().await;
+        let mut command = binary();
+        command.env("DATABASE_URL", database.url()).env("METRICS_USER_HEADER", "remote-user");
+        command.env("METRICS_TRUSTED_PROXIES", proxies);
+        let log = Process::run(command).await.terminate().await;
+        let warning = "METRICS_TRUSTED_PROXIES has an address of this machine";
+        assert_eq!(log.contains(warning), warns, "{log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

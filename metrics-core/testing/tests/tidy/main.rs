@@ -60,6 +60,7 @@ const CORE: &[&str] = &[
 
 /// The modules of `metrics-server`, lowest first.
 const SERVER: &[&str] = &[
+    "text",
     "rate",
     "attempts",
     "code",

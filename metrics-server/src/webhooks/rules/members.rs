@@ -11,6 +11,7 @@ use crate::access::Grant;
 use crate::api::params::Params;
 use crate::error::Error;
 use crate::selection::check_set;
+use crate::text::is_plain;
 use crate::webhooks::alert::Bounds;
 use crate::webhooks::weekly::Weekly;
 
@@ -123,11 +124,14 @@ impl Members {
 
     pub(super) fn name(&mut self) -> Result<String, String> {
         let name = self.required_text("name", "must be a text that no other rule has")?;
-        let is_plain = !name.chars().any(char::is_control) && !name.trim().is_empty();
-        if is_plain && name.chars().count() <= NAME_CHARS_MAX {
+        let is_fine = name.chars().all(is_plain) && !name.trim().is_empty();
+        if is_fine && name.chars().count() <= NAME_CHARS_MAX {
             Ok(name)
         } else {
-            Err(format!("`name` must have 1 to {NAME_CHARS_MAX} characters, and none of control"))
+            Err(format!(
+                "`name` must have 1 to {NAME_CHARS_MAX} characters, and none that ends a line, controls a terminal or \
+                 changes the direction of text"
+            ))
         }
     }
 

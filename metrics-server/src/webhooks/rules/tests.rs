@@ -149,11 +149,13 @@ fn members_of_every_rule_are_checked() {
         &nowhere.to_string(),
         "rule 1 (\"a\"): `url` is missing: it must be the URL of a receiver, here or beside `rules`",
     );
-    for (name, expected) in [("", "\"\""), ("a\nb", "\"a\\nb\"")] {
+    for name in ["", "a\nb", "a\u{202e}b", "\u{2066}a", "a\u{2028}b"] {
         let rule = json!({"name": name, "kind": "silence", "after": "1 hour"});
         let expected = format!(
-            "rule 1 ({expected}): `name` must have 1 to 100 characters, and none of control"
+            "rule 1 ({name:?}): `name` must have 1 to 100 characters, and none that ends a line, controls a terminal or \
+             changes the direction of text"
         );
+        assert!(expected.is_ascii());
         check_refused(&file(&rule), &expected);
     }
 }

@@ -77,7 +77,7 @@ async fn check_repeated(act: Act) {
 
 #[tokio::test]
 async fn a_failed_delivery_is_repeated_under_its_id() {
-    for act in [Act::Answer(500), Act::Answer(404), Act::Answer(302), Act::Reset] {
+    for act in [Act::Answer(500), Act::Answer(404), Act::Answer(302), Act::Begin(500), Act::Reset] {
         check_repeated(act).await;
     }
 }
@@ -127,6 +127,18 @@ async fn a_slow_answer_is_one() {
     go.notify_one();
     turn.await;
     assert_eq!(server.outcomes(), BTreeMap::from([("delivered", 1)]));
+}
+
+#[tokio::test]
+async fn the_status_decides_and_the_body_is_not_awaited() {
+    let (server, receiver, _engine) = noticed([Act::Begin(200)]).await;
+    assert_eq!(receiver.take().len(), 1);
+    assert_eq!(server.outcomes(), BTreeMap::from([("delivered", 1)]));
+    // The part of the body that arrived is shown to an operator who tries a rule.
+    receiver.act([Act::Begin(202)]);
+    let webhooks = Webhooks::from_file(server.rules_file()).unwrap();
+    let tried = webhooks.try_rule("quiet", server.clock.now()).await.unwrap();
+    assert_eq!((tried.status, &*tried.text), (202, "we"));
 }
 
 #[tokio::test]

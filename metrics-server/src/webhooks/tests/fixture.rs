@@ -103,6 +103,8 @@ impl Fixture {
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Answer(u16),
+    /// Answers with a status, and never sends the body.
+    Begin(u16),
     Redirect(String),
     /// Closes the connection with a reset, before an answer.
     Reset,
@@ -232,6 +234,11 @@ impl Shared {
             Act::Answer(status) => format!("HTTP/1.1 {status} X\r\ncontent-length: 4\r\n\r\nwell"),
             Act::Redirect(to) => {
                 format!("HTTP/1.1 307 X\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+            }
+            Act::Begin(status) => {
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: 4\r\n\r\nwe");
+                let _sent = stream.write_all(head.as_bytes()).await;
+                std::future::pending().await
             }
             Act::Reset => return true,
             Act::Hang => std::future::pending().await,

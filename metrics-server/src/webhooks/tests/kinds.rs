@@ -3,7 +3,15 @@
 use metrics_core::PlayerEvent;
 use serde_json::{Value, json};
 
+use super::super::message;
 use super::fixture::{Fixture, Receiver};
+
+/// Pages choose the names of videos: they break no line of a mail, and turn no text around.
+#[test]
+fn names_in_messages_have_plain_characters() {
+    assert_eq!(message::cut("knots\n1. \u{202e}ropes\u{2069}\u{2028}"), "knots 1.  ropes  ");
+    assert_eq!(message::cut("שלום, 中 👩\u{200d}🚀"), "שלום, 中 👩\u{200d}🚀");
+}
 
 #[tokio::test]
 async fn a_video_is_announced_at_each_milestone() {

@@ -5,212 +5,33 @@
 //! name of its own as a field and as a value of its data, and each video one in its title: whatever a response is made
 //! of, a name in it that the token excludes is a leak.
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use metrics_server::{Credentials, Settings, Tokens, Users};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::runtime::Runtime;
 
-use super::{batch, guarded, token};
+use super::oracle::{Part, Session, creators, part};
+use super::{SECRET, token};
 use metrics_core::ApiKey;
 use metrics_server_testing::{Answer, CHROME, Database, TestServer};
 
-const PHONE: &str = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 \
-    (KHTML, like Gecko) Version/17.0 Mobile/15E148 Safari/604.1";
-
-const SESSIONS: usize = 12;
-
-/// A session as the oracle knows it.
-#[derive(Clone, Debug)]
-struct Session {
-    number: usize,
-    key: &'static str,
-    video: usize,
-    host: &'static str,
-    device: &'static str,
-    plan: &'static str,
-}
-
-impl Session {
-    fn all() -> Vec<Self> {
-        let session = |number: usize| Self {
-            number,
-            key: ["one", "two"][number % 2],
-            video: number % 3,
-            host: ["a.example", "b.example"][(number / 2) % 2],
-            device: ["desktop", "mobile"][(number / 3) % 2],
-            plan: ["free", "pro"][(number / 5) % 2],
-        };
-        (0..SESSIONS).map(session).collect()
+/// A token of a user who could read everything at that time, or of nobody.
+fn signed(own: &Part, creator: Option<&str>) -> String {
+    let mut claims = own.members(true);
+    claims["exp"] = (chrono::Utc::now().timestamp() + 3_600).into();
+    claims["scope"] = "read live".into();
+    if let Some(name) = creator {
+        claims["by"] = name.into();
     }
-
-    fn identifier(&self) -> String {
-        format!("v{}", self.video)
-    }
-
-    /// The title of its video under its key, which no other has.
-    fn title(&self) -> String {
-        format!("title-{}-{}-end", self.key, self.video)
-    }
-
-    fn course(&self) -> &'static str {
-        ["knots", "ropes", "knots"][self.video]
-    }
-
-    /// The text that only this session has.
-    fn name(&self) -> String {
-        format!("mark-{}-end", self.number)
-    }
-
-    async fn record(&self, server: &TestServer) {
-        let event = json!({
-            "key": self.key, "session_id": self.name(), "embed_id": self.identifier(),
-            "metadata": { "title": self.title(), "course": self.course() },
-            "session_data": { "plan": self.plan, "own": self.name(), self.name(): true },
-            "source_url": format!("https://{}/watch", self.host),
-        });
-        let seconds = f64::from(1 << self.number);
-        let user_agent = if self.device == "mobile" { PHONE } else { CHROME };
-        let http = server.http("POST", "/v1/events").header("user-agent", user_agent);
-        assert_eq!(http.json(&batch(&event, seconds)).send().await.status, 200);
-    }
-}
-
-/// A filter, as the oracle evaluates it.
-#[derive(Clone, Debug)]
-enum Condition {
-    Is(&'static str, Vec<String>, bool),
-    All(Vec<Self>),
-    Any(Vec<Self>),
-    Not(Box<Self>),
-}
-
-impl Condition {
-    fn holds(&self, session: &Session) -> bool {
-        match self {
-            Self::Is(dimension, values, is_negated) => {
-                let value = match *dimension {
-                    "key" => session.key.to_owned(),
-                    "video" => session.identifier(),
-                    "video.course" => session.course().to_owned(),
-                    "page_host" => session.host.to_owned(),
-                    "device" => session.device.to_owned(),
-                    _ => session.plan.to_owned(),
-                };
-                values.contains(&value) != *is_negated
-            }
-            Self::All(parts) => parts.iter().all(|part| part.holds(session)),
-            Self::Any(parts) => parts.iter().any(|part| part.holds(session)),
-            Self::Not(part) => !part.holds(session),
-        }
-    }
-
-    fn json(&self) -> Value {
-        let list = |name: &str, parts: &[Self]| {
-            let parts = parts.iter().map(Self::json);
-            std::iter::once(json!(name)).chain(parts).collect()
-        };
-        match self {
-            Self::Is(dimension, values, is_negated) => {
-                json!([if *is_negated { "is_not" } else { "is" }, dimension, values])
-            }
-            Self::All(parts) => list("and", parts),
-            Self::Any(parts) => list("or", parts),
-            Self::Not(part) => json!(["not", part.json()]),
-        }
-    }
-}
-
-/// The limits of a token or of a request.
-#[derive(Clone, Debug, Default)]
-struct Part {
-    keys: Option<Vec<&'static str>>,
-    identifiers: Option<Vec<String>>,
-    course: Option<&'static str>,
-    plan: Option<&'static str>,
-    filter: Option<Condition>,
-}
-
-impl Part {
-    fn holds(&self, session: &Session) -> bool {
-        self.keys.as_ref().is_none_or(|keys| keys.contains(&session.key))
-            && self.identifiers.as_ref().is_none_or(|all| all.contains(&session.identifier()))
-            && self.course.is_none_or(|course| course == session.course())
-            && self.plan.is_none_or(|plan| plan == session.plan)
-            && self.filter.as_ref().is_none_or(|filter| filter.holds(session))
-    }
-
-    /// The members of a token or of a request, which has its key in `query`.
-    fn members(&self, is_token: bool) -> Value {
-        let mut members = json!({});
-        let mut query = json!({});
-        if let Some(course) = self.course {
-            query["video"] = json!({ "course": course });
-        }
-        if let Some(plan) = self.plan {
-            query["session"] = json!({ "plan": plan });
-        }
-        match &self.keys {
-            Some(keys) if is_token => members["key"] = json!(keys),
-            Some(keys) => query["key"] = json!(keys[0]),
-            None => {}
-        }
-        if query != json!({}) {
-            members["query"] = query;
-        }
-        if let Some(identifiers) = &self.identifiers {
-            members["identifier"] = json!(identifiers);
-        }
-        if let Some(filter) = &self.filter {
-            members["filters"] = filter.json();
-        }
-        members
-    }
-}
-
-fn condition() -> impl Strategy<Value = Condition> {
-    let values = |dimension: &'static str, all: &'static [&'static str]| {
-        let some = proptest::sample::subsequence(all, 1..=all.len());
-        (some, any::<bool>()).prop_map(move |(values, is_negated)| {
-            let values = values.into_iter().map(str::to_owned).collect();
-            Condition::Is(dimension, values, is_negated)
-        })
-    };
-    let leaf = prop_oneof![
-        values("key", &["one", "two"]),
-        values("video", &["v0", "v1", "v2", "other"]),
-        values("video.course", &["knots", "ropes"]),
-        values("page_host", &["a.example", "b.example"]),
-        values("device", &["desktop", "mobile"]),
-        values("session.plan", &["free", "pro"]),
-    ];
-    leaf.prop_recursive(2, 6, 2, |inner| {
-        let some = proptest::collection::vec(inner.clone(), 1..3);
-        prop_oneof![
-            some.clone().prop_map(Condition::All),
-            some.prop_map(Condition::Any),
-            inner.prop_map(|it| Condition::Not(Box::new(it))),
-        ]
-    })
-}
-
-fn part(keys_max: usize) -> impl Strategy<Value = Part> {
-    let keys = proptest::sample::subsequence(&["one", "two"][..], 1..=keys_max);
-    let identifiers = proptest::sample::subsequence(&["v0", "v1", "v2", "other"][..], 1..=3);
-    let of = proptest::option::weighted::<BoxedStrategy<_>>;
-    (
-        of(0.5, keys.boxed()),
-        proptest::option::weighted(0.3, identifiers),
-        proptest::option::weighted(0.2, proptest::sample::select(&["knots", "ropes"][..])),
-        proptest::option::weighted(0.2, proptest::sample::select(&["free", "pro"][..])),
-        proptest::option::weighted(0.6, condition()),
-    )
-        .prop_map(|(keys, identifiers, course, plan, filter)| Part {
-            keys,
-            identifiers: identifiers.map(|all| all.into_iter().map(str::to_owned).collect()),
-            course,
-            plan,
-            filter,
-        })
+    let part = |it: Value| BASE64_URL_SAFE_NO_PAD.encode(it.to_string());
+    let signed = format!("{}.{}", part(json!({ "alg": "HS256" })), part(claims));
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
 
 /// The endpoints that read, with further parameters.
@@ -309,7 +130,20 @@ fn check_names(answer: &Answer, sessions: &[Session], is_visible: impl Fn(&Sessi
 }
 
 async fn recorded() -> TestServer {
-    let server = Database::new().await.without_rates().serve(guarded()).await;
+    // A password that nobody has.
+    let hash =
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+    let lines = creators().into_iter().map(|(name, part)| {
+        let within = part.members(true);
+        format!("{name} editor {hash} {within}\n")
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users");
+    std::fs::write(&file, lines.collect::<String>()).unwrap();
+    let users = Users::open(file).unwrap();
+    let users = users.operator(Credentials::new("ada", "open sesame").unwrap());
+    let settings = Settings::default().tokens(Tokens::new(SECRET).unwrap()).users(users);
+    let server = Database::new().await.without_rates().serve(settings).await;
     for key in ["one", "two"] {
         assert!(server.metrics.import_key(&ApiKey::new(key).unwrap()).await.unwrap());
     }
@@ -319,14 +153,20 @@ async fn recorded() -> TestServer {
     server
 }
 
-async fn check(server: &TestServer, own: &Part, asked: &Part) {
+/// Checks all endpoints with a token that `own` limits, as do the present rights of its creator.
+async fn check(server: &TestServer, own: &Part, creator: Option<&(&str, Part)>, asked: &Part) {
     let sessions = Session::all();
-    let token = token(server, &own.members(true)).await;
-    let selected: Vec<_> = sessions.iter().filter(|it| own.holds(it) && asked.holds(it)).collect();
-    let names_other_key = match (&own.keys, &asked.keys) {
-        (Some(own), Some(asked)) => !own.contains(&asked[0]),
-        _ => false,
+    let token = signed(own, creator.map(|(name, _)| *name));
+    let rights = creator.map(|(_, rights)| rights.clone()).unwrap_or_default();
+    let is_visible = |it: &Session| own.holds(it) && rights.holds(it);
+    let selected: Vec<_> = sessions.iter().filter(|it| is_visible(it) && asked.holds(it)).collect();
+    let is_within = |inner: &Option<Vec<&str>>, outer: &Option<Vec<&str>>| match (inner, outer) {
+        (Some(inner), Some(outer)) => inner.iter().all(|key| outer.contains(key)),
+        _ => true,
     };
+    let is_refused = !is_within(&own.keys, &rights.keys);
+    let keys = own.keys.clone().or(rights.keys.clone());
+    let names_other_key = !is_within(&asked.keys, &keys);
     for (endpoint, parameters) in requests() {
         let mut parameters = parameters;
         parameters
@@ -335,7 +175,11 @@ async fn check(server: &TestServer, own: &Part, asked: &Part) {
             .extend(asked.members(false).as_object().unwrap().clone());
         let path = format!("/api/v1/{endpoint}?token={token}");
         let answer = server.http("POST", &path).json(&parameters).send().await;
-        let context = format!("{endpoint} {parameters} with {}", own.members(true));
+        let context = format!("{endpoint} {parameters} with {} of {creator:?}", own.members(true));
+        if is_refused {
+            assert_eq!(answer.status, 401, "{context}");
+            continue;
+        }
         if names_other_key {
             assert_eq!(answer.status, 403, "{context}");
             continue;
@@ -343,13 +187,13 @@ async fn check(server: &TestServer, own: &Part, asked: &Part) {
         assert_eq!(answer.status, 200, "{context}: {answer:?}");
         let checked = std::panic::catch_unwind(|| {
             check_numbers(endpoint, &parameters, &answer, &selected);
-            check_names(&answer, &sessions, |it| own.holds(it));
+            check_names(&answer, &sessions, is_visible);
         });
         assert!(checked.is_ok(), "{context}: {answer:?}");
     }
     let mut stream = server.live(&live_query(&token, asked)).await;
-    if names_other_key {
-        assert_eq!(stream.answer.status, 403);
+    if is_refused || names_other_key {
+        assert_eq!(stream.answer.status, if is_refused { 401 } else { 403 });
         return;
     }
     let (_, state) = stream.state().await;
@@ -369,9 +213,10 @@ fn no_token_shows_a_session_that_it_excludes() {
     let runtime = Runtime::new().unwrap();
     let server = runtime.block_on(recorded());
     let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
-    let strategy = (part(2), prop_oneof![Just(Part::default()), part(1)]);
-    let ran = TestRunner::new(config).run(&strategy, |(own, asked)| {
-        runtime.block_on(check(&server, &own, &asked));
+    let creator = proptest::option::weighted(0.6, proptest::sample::select(creators()));
+    let strategy = (part(2), creator, prop_oneof![Just(Part::default()), part(1)]);
+    let ran = TestRunner::new(config).run(&strategy, |(own, creator, asked)| {
+        runtime.block_on(check(&server, &own, creator.as_ref(), &asked));
         Ok(())
     });
     if let Err(err) = ran {
@@ -419,6 +264,31 @@ async fn a_token_with_metrics_reads_no_other_number() {
         for more in [json!(["view_time"]), json!(["plays", "view_time"])] {
             let answer = send(&["plays"], endpoint, json!({ "metrics": more })).await;
             assert_eq!(answer.status, 403, "{endpoint} {more}");
+        }
+    }
+    // Durations and times of plays are numbers that no name in the list stands for.
+    let unlisted = token(&server, &json!({})).await;
+    let path = format!("/api/v1/videos?timeframe=all&token={unlisted}");
+    let whole = rows(&server.http("GET", &path).send().await, "results");
+    let narrow = rows(&send(&["plays"], "videos", all.clone()).await, "results");
+    assert_eq!((whole.len(), narrow.len()), (3, 3));
+    for row in &narrow {
+        let whole = whole.iter().find(|it| it["name"] == row["name"]).unwrap();
+        for name in ["name", "identifier", "title", "metadata"] {
+            assert!(!row[name].is_null() && row[name] == whole[name], "{name}: {row}");
+        }
+        for name in ["duration", "first_played_at", "last_played_at"] {
+            assert!(row[name].is_null() && !whole[name].is_null(), "{name}: {row} {whole}");
+        }
+    }
+    let ndjson = json!({ "timeframe": "all", "format": "ndjson", "metrics": ["plays"] });
+    let file = send(&["plays"], "export/videos", ndjson).await;
+    let file = String::from_utf8(file.body).unwrap();
+    assert_eq!(file.lines().count(), 3, "{file}");
+    for row in file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        assert!(!row["title"].is_null(), "{row}");
+        for name in ["duration", "first_played_at", "last_played_at"] {
+            assert!(row.get(name).is_none_or(Value::is_null), "{name}: {row}");
         }
     }
     for parameters in [

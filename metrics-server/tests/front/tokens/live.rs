@@ -1,10 +1,11 @@
 //! Viewers of now, as tokens see them.
 
+use hyper::header::HeaderName;
 use metrics_core::ApiKey;
-use metrics_server_testing::Database;
+use metrics_server_testing::{Database, EventStream};
 use serde_json::{Value, json};
 
-use super::{guarded, token};
+use super::{USER, guarded, token};
 
 /// Viewers of now are narrowed like all others.
 #[tokio::test(flavor = "multi_thread")]
@@ -52,4 +53,33 @@ async fn a_token_counts_its_own_viewers_of_now() {
         403,
         "it shows plays too"
     );
+}
+
+/// The visitors of a link, from however many networks, leave streams to other links and to the owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_does_not_use_up_the_streams_of_its_key() {
+    let settings = guarded().forwarded_header(HeaderName::from_static("x-forwarded-for"));
+    let server = Database::new().await.serve(settings).await;
+    let of_key = json!({ "key": server.key });
+    let (link, other) = (token(&server, &of_key).await, token(&server, &of_key).await);
+    let open = async |token: &str, network: usize, parts: usize| {
+        let http = server.http("GET", "/api/v1/live").query(&format!("parts={parts}"));
+        let http = http.header("x-forwarded-for", &format!("192.0.2.{network}"));
+        EventStream::open(http.header("authorization", token)).await
+    };
+    let (link, other) = (format!("Bearer {link}"), format!("Bearer {other}"));
+    let mut streams = Vec::new();
+    for parts in 0..32 {
+        streams.push(open(&link, parts / 8, 1 + parts).await);
+        assert_eq!(streams[parts].answer.status, 200, "{parts}");
+    }
+    assert_eq!(open(&link, 4, 100).await.answer.status, 503);
+    // A selection that is read already needs no space.
+    streams.push(open(&link, 4, 7).await);
+    for (caller, parts) in [(&*other, 101), (USER, 102), (USER, 103)] {
+        streams.push(open(caller, 1, parts).await);
+    }
+    for stream in &streams {
+        assert_eq!(stream.answer.status, 200);
+    }
 }
