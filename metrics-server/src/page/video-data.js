@@ -73,6 +73,8 @@ export function againstBody(against, state, compared) {
   const body = membersOf(state);
   const [, name, value] = /^(\w+)=(.*)$/s.exec(against) ?? [];
   if (against === 'previous') return compared ? { body: { ...body, timeframe: compared } } : null;
+  // The typical curve: that of all videos together.
+  if (against === 'all') return { body: { ...body, identifier: undefined }, isOther: true };
   if (name === 'video') return { body: { ...body, identifier: value }, isOther: true };
   if (!DIMENSIONS.includes(name)) return null;
   return { body: { ...body, filters: allOf(body.filters, ['is', name, [value]]) } };

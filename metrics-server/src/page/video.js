@@ -353,7 +353,8 @@ class VideoScreen {
       return group(words[dimension], found.map(({ name }) => option(`${dimension}=${name}`, this.#nameOf(dimension, name))));
     };
     const period = state.body.timeframe === 'all' ? [] : group(words.period, [option('previous', this.#comparedName)]);
-    const videos = group(words.video, (this.others ?? []).map(({ identifier, title }) => option(`video=${identifier}`, title)));
+    const others = (this.others ?? []).map(({ identifier, title }) => option(`video=${identifier}`, title));
+    const videos = group(words.video, others.length ? [option('all', words.allVideos), ...others] : []);
     const choices = [option('', words.nothing), ...period, ...['device', 'page', 'browser', 'platform'].flatMap(rows), ...videos];
     this.select.replaceChildren(...choices);
     this.select.value = state.against ?? '';

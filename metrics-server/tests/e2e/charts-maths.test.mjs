@@ -191,6 +191,7 @@ test('a comparison adds a filter, or takes another period or video', () => {
   assert.deepEqual(againstBody('device=mobile', state, null).body.filters, [['is', 'browser', ['safari']], ['is', 'device', ['mobile']]]);
   assert.deepEqual(againstBody('page=https://a/?b=c', state, null).body.filters.at(-1), ['is', 'page', ['https://a/?b=c']]);
   assert.equal(againstBody('video=a=b', state, null).body.identifier, 'a=b');
+  assert.deepEqual([againstBody('all', state, null).body.identifier, againstBody('all', state, null).isOther], [undefined, true]);
   assert.equal(againstBody('password=x', state, null), null);
   assert.deepEqual(selectedValues(state.body, 'browser'), ['safari']);
 });
