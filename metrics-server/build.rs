@@ -7,9 +7,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use bundle::bundle;
 use flate2::{Compression, GzBuilder};
 use minify::minify;
 
+#[path = "src/bundle.rs"]
+mod bundle;
 #[path = "src/minify.rs"]
 mod minify;
 
@@ -54,6 +57,9 @@ const BROTLI_BUFFER: usize = 4096;
 /// The folder of the page.
 const PAGE: &str = "src/page";
 
+/// The scripts that documents name. Each is served as one file with all modules that it imports.
+const SCRIPTS: [&str; 3] = ["demo.js", "main.js", "theme.js"];
+
 /// The media types of the page's files by their endings. Files with other endings are not served.
 const KINDS: [(&str, &str); 4] = [
     ("css", "text/css; charset=utf-8"),
@@ -63,6 +69,7 @@ const KINDS: [(&str, &str); 4] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=src/bundle.rs");
     println!("cargo::rerun-if-changed=src/minify.rs");
     println!("cargo::rerun-if-changed=src/script");
     println!("cargo::rerun-if-changed={PAGE}");
@@ -141,9 +148,14 @@ fn page_table(out: &Path, files: &[PathBuf]) -> Result<String, Box<dyn Error>> {
             writeln!(table, "    File::media({name:?}, {kind:?}, include_bytes!({path:?})),")?;
             continue;
         }
+        let text = match ending {
+            "js" if SCRIPTS.contains(&name) => bundle(name, page_text)?,
+            "js" => continue,
+            _ => page_text(name)?,
+        };
         let written = out.join("page").join(name);
         fs::create_dir_all(written.parent().ok_or("a file is in a folder")?)?;
-        write(&written, &minify(&fs::read_to_string(path)?))?;
+        write(&written, &minify(&text))?;
         let bytes = |it: &Path| format!("include_bytes!({it:?})");
         let (plain, gzip, brotli) =
             (bytes(&written), bytes(&beside(&written, ".gz")), bytes(&beside(&written, ".br")));
@@ -151,6 +163,12 @@ fn page_table(out: &Path, files: &[PathBuf]) -> Result<String, Box<dyn Error>> {
     }
     table.push_str("]\n");
     Ok(table)
+}
+
+/// The text of a file of the page.
+fn page_text(name: &str) -> Result<String, String> {
+    let path = Path::new(PAGE).join(name);
+    fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Writes a text to `path`, and compressed to `path.gz` and `path.br`.

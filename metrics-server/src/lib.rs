@@ -76,6 +76,8 @@ mod auth;
 #[cfg(feature = "binary")]
 mod binary;
 mod body;
+#[cfg(test)]
+mod bundle;
 mod channel;
 mod code;
 mod connection;

@@ -45,19 +45,21 @@ pub(crate) enum Document {
 }
 
 impl Document {
-    /// The document for a caller, with the example key if the caller has it.
+    /// The document for a caller, with the example key if the caller has it. The page has the rights of the caller, as
+    /// JSON.
     pub(crate) async fn show(
         self,
         metrics: &Metrics,
         granted: &Grant,
-        prefix: &Prefix,
-        look: &PageLook,
+        rights: &str,
+        (prefix, look): (&Prefix, &PageLook),
     ) -> Response<Body> {
         let is_example = match ApiKey::new(EXAMPLE_KEY) {
             Ok(key) => granted.covers(&key) && metrics.accepts_key(&key).await.unwrap_or(false),
             Err(_) => false,
         };
-        let mut response = response::html(StatusCode::OK, self.text(is_example, prefix, look));
+        let mut response =
+            response::html(StatusCode::OK, self.text(is_example, rights, prefix, look));
         let headers = response.headers_mut();
         let policy = format!("{POLICY}{}", look.ancestors());
         // An origin that no header can have permits no page.
@@ -70,7 +72,7 @@ impl Document {
         response
     }
 
-    fn text(self, is_example: bool, prefix: &Prefix, look: &PageLook) -> String {
+    fn text(self, is_example: bool, rights: &str, prefix: &Prefix, look: &PageLook) -> String {
         // Relative if no prefix is known: a proxy may prepend a path.
         let prefix = prefix.as_str();
         let at = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
@@ -86,6 +88,8 @@ impl Document {
             .replace("{{example_key}}", if is_example { EXAMPLE_KEY } else { "" })
             .replace("{{logo}}", &format!("{{{{at}}}}page/{logo}"))
             .replace("{{at}}", &escaped(&at))
+            // Names of keys must not look like places to fill in.
+            .replace("{{me}}", &escaped(rights).replace('{', "&#123;"))
             .replace("{{name}}", &escaped(&look.name))
     }
 }
@@ -129,7 +133,7 @@ mod tests {
     fn nothing_is_left_to_fill_in() {
         let (prefix, look) = (Prefix::new("analytics"), PageLook::default());
         for document in [Document::Page, Document::Demo] {
-            let text = document.text(true, &prefix, &look);
+            let text = document.text(true, r#"[{"name":"{{name<"}]"#, &prefix, &look);
             assert!(!text.contains("{{") && !text.contains("}}"), "{text}");
             assert!(text.contains("/analytics/page/icon.svg"), "{text}");
         }

@@ -11,8 +11,9 @@ use crate::access::{Grant, Rights};
 use crate::error::Error;
 use crate::response::{self, Body};
 
+/// The rights of a caller.
 #[derive(Serialize)]
-struct Me<'a> {
+pub(crate) struct Me<'a> {
     user: Option<&'a str>,
     role: Option<&'static str>,
     scope: Option<Vec<&'static str>>,
@@ -36,6 +37,15 @@ pub(crate) async fn me(
     granted: &Grant,
     may: Vec<&'static str>,
 ) -> Result<Response<Body>, Error> {
+    Ok(response::json(StatusCode::OK, &of(metrics, granted, may).await?))
+}
+
+/// The rights of the caller.
+pub(crate) async fn of<'a>(
+    metrics: &Metrics,
+    granted: &'a Grant,
+    may: Vec<&'static str>,
+) -> Result<Me<'a>, Error> {
     let mut within = granted.within().to_json();
     within.remove("key");
     let mut keys = None;
@@ -55,7 +65,7 @@ pub(crate) async fn me(
     let time = |seconds: i64| {
         instant(seconds.saturating_mul(1_000)).to_rfc3339_opts(SecondsFormat::Secs, true)
     };
-    let me = Me {
+    Ok(Me {
         user: granted.user(),
         role,
         scope,
@@ -64,6 +74,5 @@ pub(crate) async fn me(
         within,
         expires_at: granted.expires_at().map(time),
         sign_out: granted.session_until_ms().is_some(),
-    };
-    Ok(response::json(StatusCode::OK, &me))
+    })
 }

@@ -16,12 +16,6 @@ export class ApiError extends Error {
   }
 }
 
-/** The answer of `api/v1/me`: what the caller may do. Null if the server does not tell. */
-export async function caller() {
-  const response = await fetch(new URL('api/v1/me', ROOT), { headers: authorization }).catch(() => null);
-  return response?.ok ? response.json().catch(() => null) : null;
-}
-
 export class Api {
   #t;
 

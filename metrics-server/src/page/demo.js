@@ -7,6 +7,7 @@ import { h } from './dom.js';
 import { formats } from './format.js';
 import { textOf } from './tiles.js';
 import { chosenLanguage, localeOf, translate } from './words.js';
+import { WORDS } from './words/all.js';
 
 const IDLE_MS = 10_000; // Between requests while nothing plays here.
 const LIVE_MS = 1_500; // While a video plays, and LIVE_AFTER_MS longer.
@@ -19,8 +20,7 @@ const WHOLE = '100 years'; // One bucket for all.
 const root = document.documentElement;
 const language = chosenLanguage();
 const locale = localeOf(language);
-const { WORDS } = await import(`./words/${language}.js`);
-const t = translate(WORDS, locale);
+const t = translate(WORDS[language], locale);
 const api = new Api(t);
 const fmt = formats(locale, { s: t('unit_s'), min: t('unit_min'), h: t('unit_h') });
 const latest = new Latest();

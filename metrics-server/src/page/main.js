@@ -1,20 +1,26 @@
 // The page: one screen at a time, chosen by the address, under a bar of navigation.
 
-import { Api, caller } from './api.js';
+import { Api } from './api.js';
 import { controls } from './controls.js';
 import { h } from './dom.js';
 import { formats } from './format.js';
+import * as live from './live.js';
 import { naming } from './names.js';
+import * as overview from './overview.js';
+import * as quality from './quality.js';
+import * as settings from './settings.js';
 import { format, parse } from './state.js';
+import * as videos from './videos.js';
 import { LANGUAGES, chooseLanguage, chosenLanguage, localeOf, translate } from './words.js';
+import { WORDS } from './words/all.js';
 
 const root = document.documentElement;
 const language = chosenLanguage();
 const locale = localeOf(language);
 const list = (text) => text.split(' ').filter(Boolean);
-// What the caller may do. Where the server does not tell, each request is answered for itself.
-const [{ WORDS }, me] = await Promise.all([import(`./words/${language}.js`), caller()]);
-const t = translate(WORDS, locale);
+// What the caller may do, as `GET api/v1/me` answers. Where the server does not tell, each request is answered for itself.
+const me = JSON.parse(root.dataset.me);
+const t = translate(WORDS[language], locale);
 const api = new Api(t);
 const may = (...names) => !me || names.some((name) => me.may.includes(name));
 const permitted = me?.within?.metrics;
@@ -52,12 +58,12 @@ context.names = naming(t, locale, context.keys, context.titles);
 
 const SCREENS = Object.fromEntries(
   [
-    ['overview', () => import('./overview.js'), may('reports')],
-    ['videos', () => import('./videos.js'), may('reports')],
-    ['live', () => import('./live.js'), true],
-    ['quality', () => import('./quality.js'), may('reports') && !permitted],
-    ['settings', () => import('./settings.js'), may('reports', 'list_keys')],
-  ].flatMap(([name, load, isThere]) => (isThere ? [[name, load]] : [])),
+    ['overview', overview, may('reports')],
+    ['videos', videos, may('reports')],
+    ['live', live, true],
+    ['quality', quality, may('reports') && !permitted],
+    ['settings', settings, may('reports', 'list_keys')],
+  ].flatMap(([name, screen, isThere]) => (isThere ? [[name, screen]] : [])),
 );
 
 const [main, status, place] = [h('main', { id: 'main', tabindex: -1 }), h('p', { class: 'unseen', role: 'status' }), h('div', { class: 'screen' })];
@@ -93,7 +99,7 @@ function frame() {
   main.append(bar.element, place);
 }
 
-async function show() {
+function show() {
   const before = state;
   state = parse(location.hash);
   // A sentence about another view.
@@ -114,14 +120,10 @@ async function show() {
   }
   if (shown.name !== name) {
     shown.screen?.destroy();
-    const turn = (shown = { name, screen: null });
     place.replaceChildren();
-    const { create } = await SCREENS[name]();
-    // The reader may have gone on meanwhile.
-    if (shown !== turn) return;
-    turn.screen = create(place, context);
+    shown = { name, screen: SCREENS[name].create(place, context) };
   }
-  shown.screen?.update(state);
+  shown.screen.update(state);
 }
 
 // Resolves with whether any title was learned. Each is asked for once.
@@ -146,5 +148,6 @@ async function learnKeys() {
 
 frame();
 addEventListener('hashchange', show);
-context.known = learnKeys();
+// Reports come first: a browser opens few connections to a server.
 show();
+context.known = learnKeys();

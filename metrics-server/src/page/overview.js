@@ -90,15 +90,16 @@ export function create(place, context) {
     };
     const start = performance.now();
     const loads = [
+      // First, because the curves of its videos are another request.
+      videos.load(state, period, base, question),
       panel.load(question, ask, (it) => {
         answer = it;
         totals.show(names, it.totals);
         showChart();
       }),
-      videos.load(state, period, base, question),
       breakdowns.load(state, base, question),
     ];
-    Promise.all(loads).then(([all, list]) => {
+    Promise.all(loads).then(([list, all]) => {
       if (list) showWelcome(list);
       if (all && list && !isRefresh) announce(announcementOf(all, list));
       later(Math.max(REFRESH_MS, (performance.now() - start) * SLOW));
@@ -131,12 +132,14 @@ export function create(place, context) {
       live.href = context.link({ screen: 'live' });
       const keyOf = (it, ...members) => JSON.stringify(members.map((name) => it?.[name]));
       const isAlike = (...members) => keyOf(before, ...members) === keyOf(next, ...members);
-      if (!isAlike('filters')) viewers.restart();
       if (!isAlike('period', 'compare', 'filters')) answer = null;
       showChart();
-      if (isAlike('period', 'compare', 'filters', 'search', 'sort', 'at')) return undefined;
-      clearTimeout(timer);
-      return load(false);
+      if (!isAlike('period', 'compare', 'filters', 'search', 'sort', 'at')) {
+        clearTimeout(timer);
+        load(false);
+      }
+      // Its stream lasts, and occupies one of the few connections that a browser opens to a server.
+      if (!isAlike('filters')) viewers.restart();
     },
     destroy() {
       isDestroyed = true;

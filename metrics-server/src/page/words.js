@@ -27,12 +27,15 @@ export const localeOf = (language) => navigator.languages.find((tag) => tag.spli
 
 /** A function from the name of a text and its values to the text. A text with several forms has one per plural. */
 export function translate(words, locale) {
-  const rules = new Intl.PluralRules(locale);
-  const numbers = new Intl.NumberFormat(locale);
+  // Only when they are needed: their data loads slowly.
+  let rules = null;
+  let numbers = null;
+  const form = (count) => (rules ??= new Intl.PluralRules(locale)).select(count);
+  const number = (value) => (numbers ??= new Intl.NumberFormat(locale)).format(value);
   return (name, values = {}) => {
     const entry = words[name];
-    const text = typeof entry === 'object' ? (entry[rules.select(values.count)] ?? entry.other) : entry;
+    const text = typeof entry === 'object' ? (entry[form(values.count)] ?? entry.other) : entry;
     if (text === undefined) throw new Error(`no text is called ${name}`);
-    return text.replace(/\{(\w+)\}/g, (_, key) => (typeof values[key] === 'number' ? numbers.format(values[key]) : (values[key] ?? '')));
+    return text.replace(/\{(\w+)\}/g, (_, key) => (typeof values[key] === 'number' ? number(values[key]) : (values[key] ?? '')));
   };
 }

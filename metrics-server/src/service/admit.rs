@@ -214,6 +214,15 @@ impl Service {
         }
     }
 
+    /// The rights of the caller of the page as JSON, which saves the page a request; null if they are unknown now.
+    pub(super) async fn rights(&self, head: Parts, granted: &Grant) -> String {
+        let rights = match self.permitted(head, granted).await {
+            Ok(may) => me::of(&self.inner.metrics, granted, may).await.ok(),
+            Err(_) => None,
+        };
+        serde_json::to_string(&rights).unwrap_or_else(|_| "null".to_owned())
+    }
+
     /// The names of all that the caller may do: the hook decides on each purpose.
     async fn permitted(&self, head: Parts, of_page: &Grant) -> Result<Vec<&'static str>, Error> {
         let mut permitted = Vec::new();

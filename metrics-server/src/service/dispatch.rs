@@ -11,6 +11,7 @@ use super::admit::Admission;
 use super::caller::Way;
 use super::reports::Sent;
 use super::{Inner, Service};
+use crate::access::Grant;
 use crate::api::{events, health, keys, openapi, stats};
 use crate::body::check_end;
 use crate::error::Error;
@@ -48,9 +49,10 @@ impl Service {
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
             (Route::LongPoll, _) => self.long_poll(request).await,
-            (Route::Page | Route::Demo, _) => {
-                let document = if route == Route::Demo { Document::Demo } else { Document::Page };
-                Ok(document.show(metrics, &granted, &settings.prefix, &settings.page).await)
+            (Route::Demo, _) => Ok(self.document(Document::Demo, &granted, "").await),
+            (Route::Page, _) => {
+                let rights = self.rights(request.into_parts().0, &granted).await;
+                Ok(self.document(Document::Page, &granted, &rights).await)
             }
             (Route::PageFile(name), method) => {
                 page::file(name, &method, request.headers(), &settings.page)
@@ -94,6 +96,12 @@ impl Service {
                 self.measured(route, granted, flow, sent).await
             }
         }
+    }
+
+    /// A document of the page.
+    async fn document(&self, document: Document, granted: &Grant, rights: &str) -> Response<Body> {
+        let Inner { metrics, settings, .. } = &*self.inner;
+        document.show(metrics, granted, rights, (&settings.prefix, &settings.page)).await
     }
 
     /// The statistics of this process.

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
 import { near } from './harness/expect.mjs';
+import { moduleAt } from './harness/modules.mjs';
 import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
 
@@ -242,8 +243,8 @@ async function stage(scene) {
     if (['error', 'warning'].includes(message.type())) complaints.push(message.text());
   });
   page.on('pageerror', (error) => complaints.push(error.message));
-  // The page without its own content.
-  await page.route('**/page/main.js', (route) => route.fulfill({ contentType: 'text/javascript', body: '' }));
+  // The page without its own content, and the modules that the server joins to one.
+  await page.route('**/page/**/*.js', (route) => route.fulfill(moduleAt(new URL(route.request().url()).pathname)));
   await page.goto(server.url);
   await page.evaluate(() => {
     document.body.replaceChildren(Object.assign(document.createElement('div'), { id: 'here' }));

@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { eventually } from './harness/eventually.mjs';
 import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
-import { accessibility, answered, busy, chips, figure, listen, rows } from './page/screens.mjs';
+import { accessibility, answered, busy, busyServer, chips, figure, listen, rows } from './page/screens.mjs';
 
 const BYTES_MAX = 120 * 1024; // Of all that the overview needs, as it is sent.
 const REQUESTS_MAX = 16; // Of the API, for a complete overview.
+const REFRESH_MS = 20_000; // Between two requests for the same reports.
 const SCREENS = ['', 'live', 'quality', 'settings', 'videos/video-001'];
 
 const suite = new Suite();
@@ -35,6 +36,42 @@ suite.test('the overview has the figures of the API, and asks little for them', 
   assert.deepEqual(recorded.complaints, []);
   assert.deepEqual([...recorded.origins], [url]);
   assert.ok((await recorded.bytes()) <= BYTES_MAX, `${await recorded.bytes()} bytes`);
+});
+
+suite.test('the overview follows sessions that arrive, in each of its parts', async (scene) => {
+  const { url, request } = await busyServer(scene);
+  const page = await scene.page();
+  await page.clock.install();
+  await page.goto(`${url}/#/?period=all`);
+  await answered(page);
+  const ask = async (query) => (await request('query', { metrics: ['plays'], timeframe: 'all', ...query })).results;
+  const watching = () => page.locator('[data-metric=watching] data').evaluate((data) => Number(data.value));
+  const numbers = (selector) => page.locator(selector).allInnerTexts().then((all) => all.map((text) => Number(text.replace(/\D/g, ''))));
+  const [{ metrics: [before] }] = await ask({});
+  for (const round of [1, 2]) {
+    const at = Date.now();
+    const event = (index) => ({ session_id: `arrival-${round}-${index}`, embed_id: 'video-007', key: EXAMPLE_KEY, name: 'play', video_time: 0, timestamp: at - 30_000 });
+    await request('events', { events: Array.from({ length: 40 }, (_, index) => event(index)) });
+    // Those who watch are reported at once; all else is at most as old as a refresh.
+    await eventually(async () => {
+      const { watching: count } = await request('watching', {});
+      assert.ok(count >= 40);
+      assert.equal(await watching(), count);
+    });
+    await request('events', { events: Array.from({ length: 40 }, (_, index) => ({ ...event(index), name: 'pause', video_time: 30, timestamp: at })) });
+    await eventually(async () => assert.deepEqual((await ask({}))[0].metrics, [before + 40 * round]));
+    await page.clock.fastForward(REFRESH_MS);
+    await eventually(async () => assert.equal(await figure(page, 'plays'), before + 40 * round));
+    await eventually(async () => {
+      const { results } = await request('videos', { timeframe: 'all', limit: 10 });
+      assert.deepEqual(await numbers('.videos tbody td.plays'), results.map(({ metrics }) => metrics[0]));
+      assert.ok(results.some(({ name }) => name === 'video-007'));
+      for (const dimension of ['device', 'browser', 'page']) {
+        const rows = await ask({ dimensions: [dimension], limit: 7 });
+        assert.deepEqual(await numbers(`[data-dimension=${dimension}] .mc-value`), rows.map(({ metrics }) => metrics[0]), dimension);
+      }
+    });
+  }
 });
 
 suite.test('videos are sorted, searched and paged', async (scene) => {

@@ -204,8 +204,17 @@ async fn the_page_and_the_stats_show_a_tenant_nothing_of_others() {
         assert_eq!(answer.status, 200);
         String::from_utf8(answer.body).unwrap()
     };
-    // The page itself holds no figure; its requests are answered for their caller.
-    assert_eq!(page("root").await, page("one").await);
+    // The page itself holds no figure, and no rights but those of its caller, for whom its requests are answered.
+    let parts = async |who: &str| {
+        let page = page(who).await;
+        let (before, rest) = page.split_once("data-me=\"").unwrap();
+        let (rights, after) = rest.split_once('"').unwrap();
+        (rights.to_owned(), format!("{before}{after}"))
+    };
+    let ((root, of_root), (one, of_one)) = (parts("root").await, parts("one").await);
+    assert_eq!(of_root, of_one);
+    assert!(root.contains("stats") && !one.contains("stats"), "{root} {one}");
+    assert!(one.contains(OURS) && !one.contains(THEIRS), "{one}");
     let watching =
         async |who: &str| send(server.http("POST", "/api/v1/watching").json(&json!({})), who).await;
     assert_eq!(watching("root").await.json(), json!({ "watching": 0 }));

@@ -117,6 +117,11 @@ async fn each_role_may_do_what_it_is_for() {
             "keys": null, "within": { "identifier": ["one"], "metrics": ["plays", "view_time", "unique_view_time"] },
             "expires_at": null, "sign_out": false })
     );
+    let page = String::from_utf8(get(&server, "/", one).await.body).unwrap();
+    assert!(
+        page.contains("&quot;within&quot;:&#123;&quot;identifier&quot;:[&quot;one&quot;]"),
+        "{page}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,8 +52,8 @@ export class Videos {
     };
     const ask = (signal) => api.ask('videos', query, signal);
     return this.panel.load([...question, query.order_by, query.offset, query.search], ask, (answer) => {
-      this.#show(state, answer);
       this.#loadCurves(answer, period, base);
+      this.#show(state, answer);
     });
   }
 

@@ -10,6 +10,13 @@ export async function pageModule(name) {
   return import(`data:text/javascript;base64,${Buffer.from(bundle.outputFiles[0].contents).toString('base64')}`);
 }
 
+/** The answer to a request for a single module of the page by its path on a server; `main.js` is empty. */
+export function moduleAt(path) {
+  const isMain = path === '/page/main.js';
+  const file = fileURLToPath(new URL(`../../../src${path}`, import.meta.url));
+  return { contentType: 'text/javascript', ...(isMain ? { body: '' } : { path: file }) };
+}
+
 /** Numbers from 0 to 1 that are the same in each run. */
 export function randomFrom(seed) {
   let state = seed;

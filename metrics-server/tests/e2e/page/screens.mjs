@@ -9,15 +9,17 @@ const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-pra
 
 let source;
 
-/** A function that returns a server with 10,000 sessions of 200 videos in a year; the first call makes it. */
+/** A server with 10,000 sessions of 200 videos in a year. */
+export async function busyServer(scene) {
+  const lines = busyLines({ now: Date.now(), key: EXAMPLE_KEY });
+  const server = await scene.server({}, (it) => it.command(['import', 'sessions', '-'], lines.join('\n')));
+  return { url: server.url, request: (path, body) => server.request(path, body) };
+}
+
+/** A function that returns such a server, which all tests of a file share; the first call makes it. */
 export function busy(suite) {
   let made;
-  const make = async () => {
-    const lines = busyLines({ now: Date.now(), key: EXAMPLE_KEY });
-    const server = await suite.lasting.server({}, (it) => it.command(['import', 'sessions', '-'], lines.join('\n')));
-    return { url: server.url, request: (path, body) => server.request(path, body) };
-  };
-  return () => (made ??= make());
+  return () => (made ??= busyServer(suite.lasting));
 }
 
 /** Waits until every panel has its answer. */
