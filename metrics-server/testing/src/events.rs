@@ -3,9 +3,10 @@
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::http::{Answer, Http, split_head};
-use crate::soon;
+use crate::{WAIT, soon};
 
 /// An open stream of server-sent events.
 #[derive(Debug)]
@@ -86,12 +87,17 @@ impl EventStream {
 
     /// Waits for a state that `holds`, and returns it.
     pub async fn wait_for(&mut self, holds: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let (_, state) = self.state().await;
-            if holds(&state) {
-                return state;
+        let mut last = Value::Null;
+        let found = timeout(WAIT, async {
+            loop {
+                (_, last) = self.state().await;
+                if holds(&last) {
+                    break;
+                }
             }
-        }
+        });
+        assert!(found.await.is_ok(), "no such state in {WAIT:?}, the last is {last}");
+        last
     }
 
     /// Decodes a chunk, if it is complete.
