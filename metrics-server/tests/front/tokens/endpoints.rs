@@ -224,14 +224,24 @@ fn no_token_shows_a_session_that_it_excludes() {
     }
 }
 
+/// Sends a request with a token that permits some metrics.
+async fn send_with(
+    server: &TestServer,
+    metrics: &[&str],
+    endpoint: &str,
+    parameters: &Value,
+) -> Answer {
+    let token = token(server, &json!({ "metrics": metrics })).await;
+    let path = format!("/api/v1/{endpoint}?token={token}");
+    server.http("POST", &path).json(parameters).send().await
+}
+
 /// A token that permits some metrics discloses no other number, and reads no list of them from limits of filters.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_with_metrics_reads_no_other_number() {
     let server = recorded().await;
     let send = async |metrics: &[&str], endpoint: &str, parameters: Value| {
-        let token = token(&server, &json!({ "metrics": metrics })).await;
-        let path = format!("/api/v1/{endpoint}?token={token}");
-        server.http("POST", &path).json(&parameters).send().await
+        send_with(&server, metrics, endpoint, &parameters).await
     };
     let all = json!({ "timeframe": "all" });
     let of_plays = &["plays", "view_time", "unique_view_time"][..];
@@ -266,31 +276,6 @@ async fn a_token_with_metrics_reads_no_other_number() {
             assert_eq!(answer.status, 403, "{endpoint} {more}");
         }
     }
-    // Durations and times of plays are numbers that no name in the list stands for.
-    let unlisted = token(&server, &json!({})).await;
-    let path = format!("/api/v1/videos?timeframe=all&token={unlisted}");
-    let whole = rows(&server.http("GET", &path).send().await, "results");
-    let narrow = rows(&send(&["plays"], "videos", all.clone()).await, "results");
-    assert_eq!((whole.len(), narrow.len()), (3, 3));
-    for row in &narrow {
-        let whole = whole.iter().find(|it| it["name"] == row["name"]).unwrap();
-        for name in ["name", "identifier", "title", "metadata"] {
-            assert!(!row[name].is_null() && row[name] == whole[name], "{name}: {row}");
-        }
-        for name in ["duration", "first_played_at", "last_played_at"] {
-            assert!(row[name].is_null() && !whole[name].is_null(), "{name}: {row} {whole}");
-        }
-    }
-    let ndjson = json!({ "timeframe": "all", "format": "ndjson", "metrics": ["plays"] });
-    let file = send(&["plays"], "export/videos", ndjson).await;
-    let file = String::from_utf8(file.body).unwrap();
-    assert_eq!(file.lines().count(), 3, "{file}");
-    for row in file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        assert!(!row["title"].is_null(), "{row}");
-        for name in ["duration", "first_played_at", "last_played_at"] {
-            assert!(row.get(name).is_none_or(Value::is_null), "{name}: {row}");
-        }
-    }
     for parameters in [
         json!({ "filters": [">", "view_time", 10] }),
         json!({ "filters": ["not", ["and", ["is", "failures", 0]]] }),
@@ -303,6 +288,39 @@ async fn a_token_with_metrics_reads_no_other_number() {
         }
     }
     assert_eq!(send(&["plays"], "export/sessions", json!({})).await.status, 403);
+}
+
+/// Durations and times of plays are numbers that no name in a list of metrics stands for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_with_metrics_reads_no_durations_and_times() {
+    let server = recorded().await;
+    let unlisted = token(&server, &json!({})).await;
+    let path = format!("/api/v1/videos?timeframe=all&token={unlisted}");
+    let whole = rows(&server.http("GET", &path).send().await, "results");
+    let narrow = rows(
+        &send_with(&server, &["plays"], "videos", &json!({ "timeframe": "all" })).await,
+        "results",
+    );
+    assert_eq!((whole.len(), narrow.len()), (3, 3));
+    for row in &narrow {
+        let whole = whole.iter().find(|it| it["name"] == row["name"]).unwrap();
+        for name in ["name", "identifier", "title", "metadata"] {
+            assert!(!row[name].is_null() && row[name] == whole[name], "{name}: {row}");
+        }
+        for name in ["duration", "first_played_at", "last_played_at"] {
+            assert!(row[name].is_null() && !whole[name].is_null(), "{name}: {row} {whole}");
+        }
+    }
+    let ndjson = json!({ "timeframe": "all", "format": "ndjson", "metrics": ["plays"] });
+    let file = send_with(&server, &["plays"], "export/videos", &ndjson).await;
+    let file = String::from_utf8(file.body).unwrap();
+    assert_eq!(file.lines().count(), 3, "{file}");
+    for row in file.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        assert!(!row["title"].is_null(), "{row}");
+        for name in ["duration", "first_played_at", "last_played_at"] {
+            assert!(row.get(name).is_none_or(Value::is_null), "{name}: {row}");
+        }
+    }
 }
 
 /// A request that cannot be narrowed is refused, however wide the token is.
