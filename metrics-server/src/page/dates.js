@@ -4,7 +4,7 @@
 // that has only begun is compared with the same part of an earlier day.
 
 /** The named periods, in the order of the menu. */
-export const PERIODS = ['today', 'yesterday', '7d', '30d', 'this-month', 'last-month', 'this-year', '12m', 'all'];
+export const PERIODS = ['today', 'yesterday', '7d', '30d', '90d', 'this-month', 'last-month', 'this-year', '12m', 'all'];
 
 const DATES = /^(\d{4}-\d{2}-\d{2})\.\.(\d{4}-\d{2}-\d{2})$/;
 const DAY_MS = 86_400_000;
@@ -39,7 +39,7 @@ export function isoOf(date) {
  */
 export function resolve(period, compare, now) {
   const { from, to, shift, bucket } = ends(period, now);
-  const back = compare === 'year' ? { months: 12 } : shift;
+  const back = distanceOf(compare, shift);
   const isCompared = compare !== 'none' && from !== null;
   return {
     from,
@@ -49,6 +49,13 @@ export function resolve(period, compare, now) {
     compared: isCompared ? { from: shifted(from, back), to: shifted(to, back) } : null,
   };
 }
+
+/** The date that a date of a period is compared with. */
+export function earlier(period, compare, now, date) {
+  return shifted(date, distanceOf(compare, ends(period, now).shift));
+}
+
+const distanceOf = (compare, shift) => (compare === 'year' ? { months: 12 } : shift);
 
 /** The members `timeframe` and `compare` of a query. */
 export function asked({ from, to, compared }) {
@@ -65,6 +72,7 @@ function ends(period, now) {
     case 'yesterday': return { from: day(-1), to: before(day(0)), shift: { days: 1 }, bucket: 'hour' };
     case '7d': return { from: day(-6), to: now, shift: { days: 7 }, bucket: 'day' };
     case '30d': return { from: day(-29), to: now, shift: { days: 30 }, bucket: 'day' };
+    case '90d': return { from: day(-89), to: now, shift: { days: 90 }, bucket: 'day' };
     case 'this-month': return { from: month(0), to: now, shift: { months: 1 }, bucket: 'day' };
     case 'last-month': return { from: month(-1), to: before(month(0)), shift: { months: 1 }, bucket: 'day' };
     case 'this-year': return { from: new Date(now.getFullYear(), 0, 1), to: now, shift: { months: 12 }, bucket: 'month' };

@@ -34,11 +34,16 @@ suite.test('a time line is read by keys, by pointer, and as a table', async (sce
   await page.evaluate(() => window.chart.update(window.chart.data));
   assert.match(await read(), /^Mon,? 2 Nov: 3 /, 'new data keeps the readout');
   assert.equal(await cursor.evaluate((it) => it === document.activeElement), true);
+  await page.evaluate(() => {
+    const { points } = window.chart.data;
+    window.chart.update({ points, previous: points }, { previousName: 'Phones' });
+  });
+  assert.match(await read(), /^Mon,? 2 Nov: 3 · Phones: 3$/, 'no date stands twice');
   await page.keyboard.press('Escape');
   assert.equal(await page.locator('#here .mc-guide').count(), 0);
   const box = await page.locator('#here .mc-plot').boundingBox();
   await page.mouse.move(box.x + box.width - 5, box.y + box.height / 2);
-  assert.match(await page.locator('#here .mc-strong').textContent(), /: 4 so far/);
+  assert.match(await page.locator('#here .mc-strong').textContent(), /: 4/);
   await page.locator('#here summary').click();
   await eventually(async () => assert.equal(await page.locator('#here tbody tr, #here table tr').count(), 5));
   await page.evaluate(() => window.chart.update({ points: [] }));

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 // Days begin at local midnight, also where the clock changes.
 process.env.TZ = 'Europe/Amsterdam';
 
-const { PERIODS, asked, isPeriod, isoOf, periodOf, rangeOf, resolve } = await import('../../src/page/dates.js');
+const { PERIODS, asked, earlier, isPeriod, isoOf, periodOf, rangeOf, resolve } = await import('../../src/page/dates.js');
 const { clock, formats, pointsOf } = await import('../../src/page/format.js');
 const { fileOf } = await import('../../src/page/export.js');
 const { naming } = await import('../../src/page/names.js');
@@ -84,6 +84,7 @@ test('a period and its comparison are as many days, and end at the same time of 
     // The clock changed on the 29th.
     ['7d', '2026-03-25 00:00:00', '2026-03-31 12:30:00', '2026-03-18 00:00:00', '2026-03-24 12:30:00'],
     ['30d', '2026-03-02 00:00:00', '2026-03-31 12:30:00', '2026-01-31 00:00:00', '2026-03-01 12:30:00'],
+    ['90d', '2026-01-01 00:00:00', '2026-03-31 12:30:00', '2025-10-03 00:00:00', '2025-12-31 12:30:00'],
     // February has no 31st.
     ['this-month', '2026-03-01 00:00:00', '2026-03-31 12:30:00', '2026-02-01 00:00:00', '2026-02-28 12:30:00'],
     ['last-month', '2026-02-01 00:00:00', '2026-02-28 23:59:59', '2026-01-01 00:00:00', '2026-01-31 23:59:59'],
@@ -101,6 +102,17 @@ test('a period and its comparison are as many days, and end at the same time of 
 test('a year earlier is the same dates', () => {
   const { compared } = resolve('7d', 'year', new Date(2024, 1, 29, 9));
   assert.deepEqual([compared.from, compared.to].map(text), ['2023-02-23 00:00:00', '2023-02-28 09:00:00']);
+});
+
+test('each date of a period is compared with a date of the other', () => {
+  // The clock changed on the 29th.
+  for (const [period, compare, date, other] of [
+    ['30d', 'previous', new Date(2026, 2, 31), '2026-03-01 00:00:00'],
+    ['30d', 'previous', new Date(2026, 2, 2), '2026-01-31 00:00:00'],
+    ['7d', 'year', new Date(2026, 2, 31), '2025-03-31 00:00:00'],
+    ['this-year', 'previous', new Date(2026, 1, 1), '2025-02-01 00:00:00'],
+    ['2026-03-30..2026-04-02', 'previous', new Date(2026, 2, 30), '2026-03-26 00:00:00'],
+  ]) assert.equal(text(earlier(period, compare, NOW, date)), other, `${period} ${compare}`);
 });
 
 test('all time and nothing are compared with nothing', () => {

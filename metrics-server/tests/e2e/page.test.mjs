@@ -38,6 +38,17 @@ suite.test('the overview has the figures of the API, and asks little for them', 
   assert.ok((await recorded.bytes()) <= BYTES_MAX, `${await recorded.bytes()} bytes`);
 });
 
+suite.test('the chart of the overview tells both dates that it compares', async (scene) => {
+  const { url } = await server();
+  const page = await scene.page();
+  await page.goto(`${url}/#/`);
+  await answered(page);
+  const text = await page.locator('.totals [role=slider]').getAttribute('aria-valuetext');
+  const dates = text.split(' · ').map((it) => /^\w+, \w+ \d+/.exec(it)?.[0]);
+  assert.equal(new Set(dates).size, 2, text);
+  assert.ok(dates.every(Boolean), text);
+});
+
 suite.test('the overview follows sessions that arrive, in each of its parts', async (scene) => {
   const { url, request } = await busyServer(scene);
   const page = await scene.page();

@@ -28,6 +28,12 @@ class TimeLine extends Chart {
     return previous.some(({ value }) => value || (value === 0 && this.options.unit === 'share')) ? previous : [];
   }
 
+  // Its date, or what it is if that is the date of the point as well.
+  #nameBefore({ start }, index) {
+    const name = bucketText(new Date(start), this.options);
+    return name === this.#name(index) ? (this.options.previousName ?? this.words.before) : name;
+  }
+
   #levels() {
     const { peak, mean } = this.options;
     const values = this.data.points.map(({ value }) => value).filter((value) => value != null);
@@ -119,7 +125,7 @@ class TimeLine extends Chart {
     const format = (it) => (it == null ? '–' : formatOf(this.options)(it));
     const isOpen = this.data.isPartial && index === this.data.points.length - 1;
     const parts = [`${this.#name(index)}: ${format(value)}${isOpen ? ` ${this.words.soFar}` : ''}`];
-    if (before) parts.push(`${bucketText(new Date(before.start), this.options)}: ${format(before.value)}`);
+    if (before) parts.push(`${this.#nameBefore(before, index)}: ${format(before.value)}`);
     const dots = value == null ? [] : [[this.y(value), '']];
     return { x, text: parts.join(' · '), dots };
   }

@@ -32,6 +32,7 @@ export const WORDS = {
   period_yesterday: 'Gestern',
   period_7d: 'Letzte 7 Tage',
   period_30d: 'Letzte 30 Tage',
+  period_90d: 'Letzte 90 Tage',
   'period_this-month': 'Dieser Monat',
   'period_last-month': 'Letzter Monat',
   'period_this-year': 'Dieses Jahr',

@@ -32,6 +32,7 @@ export const WORDS = {
   period_yesterday: 'Yesterday',
   period_7d: 'Last 7 days',
   period_30d: 'Last 30 days',
+  period_90d: 'Last 90 days',
   'period_this-month': 'This month',
   'period_last-month': 'Last month',
   'period_this-year': 'This year',

@@ -32,6 +32,7 @@ export const WORDS = {
   period_yesterday: 'Gisteren',
   period_7d: 'Laatste 7 dagen',
   period_30d: 'Laatste 30 dagen',
+  period_90d: 'Laatste 90 dagen',
   'period_this-month': 'Deze maand',
   'period_last-month': 'Vorige maand',
   'period_this-year': 'Dit jaar',
