@@ -1,4 +1,4 @@
-// What a screen shows as a file: the list of videos, or the course of one video, with the filters and the period.
+// Exports a view as a file: the list of videos, or the plays of one video over time, with the filters and the period.
 
 import { asked, resolve } from './dates.js';
 import { h } from './dom.js';

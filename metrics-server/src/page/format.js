@@ -23,7 +23,7 @@ export function formats(locale, units) {
     if (h < 100) return m ? `${h} ${units.h} ${m} ${units.min}` : `${h} ${units.h}`;
     return `${count(Math.round(seconds / 3600))} ${units.h}`;
   };
-  // For times of which tenths of a second matter.
+  // For startup times and the like, which need fractions of a second.
   const brief = (seconds) => (seconds < 9.995 ? `${two.format(seconds)} ${units.s}` : length(seconds));
   const share = (value) => (value !== 0 && Math.abs(value) < 0.1 ? percent : whole).format(value);
   const change = (value) => `${value < 0 ? '−' : '+'}${(Math.abs(value) < 0.1 ? percent : whole).format(Math.abs(value))}`;

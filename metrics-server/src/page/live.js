@@ -115,7 +115,7 @@ export function create(place, context) {
       const rows = results.map(({ dimensions, metrics }) => ({ start: dimensions[0], value: metrics[0] }));
       const points = rows.filter(({ start }) => new Date(start) < to);
       const values = totals?.metrics ?? [];
-      // What the present minute has had is not yet among the whole ones.
+      // The whole minutes do not include the viewers of the present one.
       const most = hour?.to.getTime() === to.getTime() ? hour.most : 0;
       hour = { points, totals: values, to, most: Math.max(most, values[0] ?? 0) };
       showChart();

@@ -18,7 +18,7 @@ const root = document.documentElement;
 const language = chosenLanguage();
 const locale = localeOf(language);
 const list = (text) => text.split(' ').filter(Boolean);
-// What the caller may do, as `GET api/v1/me` answers. Where the server does not tell, each request is answered for itself.
+// The rights of the caller, as in the response of `GET api/v1/me`; null if the server does not know them.
 const me = JSON.parse(root.dataset.me);
 const t = translate(WORDS[language], locale);
 const api = new Api(t);

@@ -31,7 +31,7 @@ export function naming(t, locale, keys, titles = new Map()) {
     if (name === 'video') return titles.get(text) ?? text;
     return text;
   };
-  // What tells apart videos of the same title.
+  // The identifier, which distinguishes videos with the same title.
   const detail = (name, text) => (name === 'video' && text !== null && value(name, text) !== text ? text : null);
   const field = (name) => {
     const [, owner, path] = FIELD.exec(name) ?? [];

@@ -57,7 +57,7 @@ export class Panel {
   wait() {
     this.#shown = null;
     this.fault.hidden = true;
-    // What is hidden loses the focus.
+    // A hidden element loses the focus.
     if (this.body.contains(document.activeElement)) this.#refocus = focusKeeper(this.body);
     this.element.classList.remove('failed');
     this.element.classList.add('waiting');

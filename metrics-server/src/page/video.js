@@ -175,7 +175,7 @@ class VideoScreen {
     return this.state.comparedName ?? this.words.previous;
   }
 
-  // Of the column with what is compared; null if there is nothing.
+  // The name of the column of compared values; null without a comparison.
   #columnName() {
     const { totals, other } = this.#shown;
     return other?.name ?? (totals?.before?.plays ? this.chart.words.before : null);
@@ -222,7 +222,7 @@ class VideoScreen {
     if (!signal.aborted) this.#fillChoices();
   }
 
-  // What is compared: the choice of the reader, else the period of the view.
+  // Loads the comparison: the choice of the reader, else the period of the view.
   async #loadAgainst(signal) {
     const { against } = this.state;
     const { curve, totals } = this.#shown;
@@ -259,7 +259,7 @@ class VideoScreen {
     return compare ? null : (await data.askPlays(ask, { ...this.state, compare: other.body.timeframe }, signal)).previous;
   }
 
-  // All that shows what is compared, but for the curve.
+  // Shows the compared values everywhere but in the curve.
   #showCompared() {
     if (this.#shown.totals) this.#showFigures();
     this.#showPlays();

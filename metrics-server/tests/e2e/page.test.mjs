@@ -257,7 +257,7 @@ suite.test('quality is ordered by what it costs viewers, or by any column', asyn
   const metrics = ['sessions', 'startup_time_p50', 'startup_time_p95', 'rebuffering_ratio', 'failure_rate', 'exit_before_start_rate'];
   const { results, totals } = await request('query', { metrics, dimensions: ['browser'], timeframe: 'all', totals: true });
   const named = { chrome: 'Chrome', safari: 'Safari', firefox: 'Firefox', edge: 'Edge' };
-  // By what a row adds to the overall value, or by a column.
+  // By impact, or by a column.
   const expected = (index, isImpact = false) => {
     const value = (row) => (isImpact ? (row[index] - totals.metrics[index]) * row[0] : row[index]);
     return results.map(({ dimensions: [name], metrics: row }) => [named[name], value(row)]).sort(([, a], [, b]) => b - a).map(([name]) => name);

@@ -63,7 +63,7 @@ export class Videos {
     this.#curves.stop();
   }
 
-  // The box has the search of the address, also on the way back. What is being typed is newer than a refresh.
+  // The box shows the search of the address, also after going back. A refresh does not replace unfinished input.
   #follow(state) {
     const { by, isDown } = orderOf(state, this.columns);
     this.sort.value = by;

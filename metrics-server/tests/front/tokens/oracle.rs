@@ -159,7 +159,7 @@ impl Part {
     }
 }
 
-/// What users may read now who created tokens earlier, by their names.
+/// The present rights of the users who created tokens, by their names.
 pub(super) fn creators() -> Vec<(&'static str, Part)> {
     let is = |dimension, value: &str| Condition::Is(dimension, vec![value.to_owned()], false);
     let mobile = Some(is("device", "mobile"));
