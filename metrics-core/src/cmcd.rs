@@ -3,7 +3,7 @@
 //!
 //! In the *event mode* of version 2, a player posts a record at every change of its state and every 30 s: lines of
 //! `key=value` ([`Format::Lines`]), or JSON. [`records`] reads a body, one [`Record`] for each line that it can read and
-//! an error for each other line. In version 1, players attach keys to their
+//! an error for each other line; [`Record::event`] makes an event of a record. In version 1, players attach keys to their
 //! requests for media: [`Dictionary::of_query`] and [`Dictionary::of_headers`] read these for servers of media.
 //!
 //! ```
@@ -33,6 +33,7 @@
 //! * A rate of 1 is left out, except by hls.js at the start.
 
 mod dictionary;
+mod event;
 mod json;
 
 use url::form_urlencoded;
