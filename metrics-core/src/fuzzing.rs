@@ -10,6 +10,9 @@ mod session;
 use serde_json::Value;
 
 use crate::block::{Block, Group, Groups, Row};
+use crate::cmcd::{
+    Dictionary, Format, RECORD_BYTES_MAX, RECORDS_MAX, Record, SESSION_CHARS_MAX, records,
+};
 use crate::containment::{canonical, contains, has_nul, is_too_deep};
 use crate::engagement::Parts;
 use crate::event::PlayerEvent;
@@ -116,6 +119,29 @@ fn holds_nul(value: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// A body of CMCD records: lines, or JSON.
+pub fn cmcd(bytes: &[u8]) {
+    for format in [Format::Lines, Format::Json] {
+        let Ok(records) = records(bytes, format) else { continue };
+        assert!(records.len() <= RECORDS_MAX);
+        for record in records.into_iter().flatten() {
+            assert!(!record.session.is_empty());
+            assert!(record.session.chars().count() <= SESSION_CHARS_MAX);
+            assert!(record.rate.is_none_or(|rate| rate.is_finite() && 0.0 < rate));
+        }
+    }
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    if let Ok(read) = Dictionary::parse(text) {
+        // Decimals may be longer in this form.
+        let written = read.to_string();
+        if written.len() <= RECORD_BYTES_MAX {
+            assert_eq!(Dictionary::parse(&written), Ok(read), "{written}");
+        }
+    }
+    let _ = Dictionary::of_query(text).map(|keys| keys.map(|keys| Record::of(&keys)));
+    let _ = Dictionary::of_headers([("CMCD-Session", text), ("CMCD-Status", text)]);
 }
 
 /// A column of segments.
@@ -288,6 +314,11 @@ mod tests {
     #[test]
     fn clients_are_as_they_must_be() {
         replay("client", super::client);
+    }
+
+    #[test]
+    fn reports_of_players_are_as_they_must_be() {
+        replay("cmcd", super::cmcd);
     }
 
     #[test]

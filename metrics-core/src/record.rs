@@ -259,7 +259,7 @@ fn read_stored(members: &mut Members, now: DateTime<Utc>) -> Result<Stored, Reco
     let counters = read_counters(members)?;
     let segments = read_segments(members)?;
     let (view_ms, unique_ms) =
-        read_view_times(members, segments.as_ref(), duration_ms, counters.details.scrubbed_ms)?;
+        read_view_times(members, segments.as_ref(), duration_ms, &counters.details)?;
     let latest_ms = started_at_ms.saturating_add_unsigned(SPAN_MS_MAX);
     let last_event_at_ms = members.time("last_event_at", started_at_ms, latest_ms)?;
     let segments = segments.unwrap_or_default();
@@ -298,8 +298,9 @@ fn read_view_times(
     members: &mut Members,
     segments: Option<&Segments>,
     duration_ms: Option<u32>,
-    scrubbed_ms: u64,
+    details: &Details,
 ) -> Result<(u64, u64), RecordError> {
+    let outside_ms = details.outside_ms();
     let view_ms = members.span_ms("view_time", SPAN_MS_MAX)?;
     let unique_ms = members.span_ms("unique_view_time", SPAN_MS_MAX)?;
     let Some(segments) = segments.filter(|it| !it.is_empty() || view_ms.is_none()) else {
@@ -307,8 +308,12 @@ fn read_view_times(
             member: "segments",
             remedy: "list the watched segments, like [[0, 12.5]], or give their length as `view_time`",
         })?;
-        let watched_ms = view_ms.checked_sub(scrubbed_ms).ok_or_else(|| {
-            members::differs("view_time", view_ms, "at least", scrubbed_ms, "`scrubbed_time`")
+        let watched_ms = view_ms.checked_sub(outside_ms).ok_or_else(|| {
+            let because = match details.unplaced_ms {
+                0 => "`scrubbed_time`",
+                _ => "the sum of `scrubbed_time` and `unplaced_time`",
+            };
+            members::differs("view_time", view_ms, "at least", outside_ms, because)
         })?;
         // Each second of a video counts once.
         let longest_ms = duration_ms.map_or(POSITION_MS_MAX, u64::from);
@@ -327,7 +332,7 @@ fn read_view_times(
         }
         return Ok((view_ms, unique_ms));
     };
-    let derived_ms = (segments.len_ms() + scrubbed_ms, segments.union().len_ms());
+    let derived_ms = (segments.len_ms() + outside_ms, segments.union().len_ms());
     let because = "the sum of `segments`: leave it out";
     if let Some(view_ms) = view_ms.filter(|it| *it != derived_ms.0) {
         return Err(members::differs("view_time", view_ms, "", derived_ms.0, because));
@@ -359,6 +364,7 @@ fn read_counters(members: &mut Members) -> Result<Counters, RecordError> {
         seek_waits: members.count("seek_waits")?.unwrap_or(0),
         seek_wait_ms: members.span_ms("seek_wait_time", SPAN_MS_MAX)?.unwrap_or(0),
         scrubbed_ms: members.span_ms("scrubbed_time", SPAN_MS_MAX)?.unwrap_or(0),
+        unplaced_ms: members.span_ms("unplaced_time", SPAN_MS_MAX)?.unwrap_or(0),
         others: members.count("others")?.unwrap_or(0),
     };
     Ok(Counters {

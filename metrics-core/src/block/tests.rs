@@ -43,11 +43,12 @@ fn details() -> impl Strategy<Value = Details> {
     let rendition = rendition.prop_map(|it| {
         it.map(|((width, height), bitrate, codec)| Rendition { width, height, bitrate, codec })
     });
-    let numbers = prop::array::uniform9(number());
+    let numbers = prop::array::uniform10(number());
     let language = prop::option::of(select(vec!["nl", "en", ""]));
     (numbers, rendition, language).prop_map(|(numbers, rendition, language)| {
-        let [seeks, fullscreens, tracks, renditions, clamped, seek_waits, wait, scrubbed, others] =
+        let [seeks, fullscreens, tracks, renditions, clamped, seek_waits, wait, rest @ ..] =
             numbers;
+        let [scrubbed, others, unplaced] = rest;
         Details {
             seeks,
             fullscreens,
@@ -60,6 +61,7 @@ fn details() -> impl Strategy<Value = Details> {
             seek_wait_ms: u64::from(wait) << 20,
             scrubbed_ms: u64::from(scrubbed),
             others,
+            unplaced_ms: u64::from(unplaced) << 20,
         }
     })
 }

@@ -13,7 +13,7 @@ use super::RecordError;
 use crate::query::{distance, excerpt, instant};
 
 /// Every member of a record, in the order of the export.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 34] = [
     "id",
     "started_at",
     "last_event_at",
@@ -37,6 +37,7 @@ const NAMES: [&str; 33] = [
     "seek_waits",
     "seek_wait_time",
     "scrubbed_time",
+    "unplaced_time",
     "fullscreens",
     "tracks",
     "language",

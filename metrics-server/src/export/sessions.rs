@@ -134,6 +134,7 @@ struct Session<'a> {
     seek_waits: u32,
     seek_wait_time: f64,
     scrubbed_time: f64,
+    unplaced_time: f64,
     fullscreens: u32,
     tracks: u32,
     language: Option<&'a str>,
@@ -181,6 +182,7 @@ impl<'a> Session<'a> {
             seek_waits: details.seek_waits,
             seek_wait_time: seconds(details.seek_wait_ms),
             scrubbed_time: seconds(details.scrubbed_ms),
+            unplaced_time: seconds(details.unplaced_ms),
             fullscreens: details.fullscreens,
             tracks: details.tracks,
             language: details.language.as_deref(),
@@ -217,7 +219,7 @@ impl Row for Session<'_> {
         line.columns(Kind::Integer, &["rebufferings"]);
         line.columns(Kind::Double, &["rebuffering_time"]);
         line.columns(Kind::Integer, &["failures", "seeks", "seek_waits"]);
-        line.columns(Kind::Double, &["seek_wait_time", "scrubbed_time"]);
+        line.columns(Kind::Double, &["seek_wait_time", "scrubbed_time", "unplaced_time"]);
         line.columns(Kind::Integer, &["fullscreens", "tracks"]);
         line.columns(Kind::Text, &["language"]);
         line.columns(Kind::Integer, &["renditions", "width", "height", "bitrate"]);
@@ -248,6 +250,7 @@ impl Row for Session<'_> {
         }
         line.number(self.seek_wait_time);
         line.number(self.scrubbed_time);
+        line.number(self.unplaced_time);
         line.number(self.fullscreens);
         line.number(self.tracks);
         line.maybe_text(self.language);

@@ -83,9 +83,10 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
     details.seeks = rng.random_range(0..9);
     details.seek_wait_ms = rng.random_range(0..1_000);
     details.scrubbed_ms = rng.random_range(0..1_000);
+    details.unplaced_ms = rng.random_range(0..1_000);
     details.language = rng.random_bool(0.5).then(|| "pt-BR \u{1f600}".to_owned());
     details.others = rng.random_range(0..3);
-    stored.view_ms += details.scrubbed_ms;
+    stored.view_ms += details.outside_ms();
     let user_agent = UserAgentClass {
         browser: Browser::ALL[rng.random_range(0..Browser::ALL.len())],
         platform: Platform::ALL[rng.random_range(0..Platform::ALL.len())],

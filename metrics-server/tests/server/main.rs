@@ -10,6 +10,7 @@ mod abuse_sites;
 mod batches;
 mod binary;
 mod channel;
+mod cmcd;
 mod commands;
 mod disk;
 mod erase;

@@ -22,6 +22,7 @@ const CORE: &[&str] = &[
     "compute",
     "containment",
     "event",
+    "cmcd",
     "stats",
     "shutdown",
     "source",

@@ -58,6 +58,7 @@ async fn every_session_is_an_object_with_all_inputs_of_reports() {
       "startup_time": null,
       "tracks": 0,
       "unique_view_time": 1.5,
+      "unplaced_time": 0.0,
       "view_time": 1.75,
       "width": null
     }
@@ -102,6 +103,7 @@ async fn every_session_is_a_line_of_csv() {
       "startup_time": "",
       "tracks": "0",
       "unique_view_time": "1.5",
+      "unplaced_time": "0",
       "view_time": "1.75",
       "width": ""
     }
