@@ -25,6 +25,7 @@ const CORE: &[&str] = &[
     "stats",
     "shutdown",
     "source",
+    "arrival",
     "key",
     "time",
     "time_bucket",
