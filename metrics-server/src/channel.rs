@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use metrics_core::arrival::Arrival;
 use metrics_core::recorder::{Acknowledgement, NotStored};
 use metrics_core::session::Moment;
 use metrics_core::user_agent::Classification;
@@ -171,6 +172,10 @@ struct JoinPayload {
     metadata: Value,
     session_data: Value,
     source_url: Value,
+    referrer: Value,
+    utm_source: Value,
+    utm_medium: Value,
+    utm_campaign: Value,
 }
 
 impl JoinPayload {
@@ -183,8 +188,14 @@ impl JoinPayload {
             identifier: or(self.identifier, given.identifier),
             metadata: or(self.metadata, given.metadata),
             session_data: or(self.session_data, given.session_data),
-            source_url: self.source_url,
+            ..self
         }
+    }
+
+    /// Where the viewer comes from, reduced. A member that is no text counts as missing.
+    fn arrival(&self) -> Arrival {
+        let Self { referrer, utm_source, utm_medium, utm_campaign, .. } = self;
+        wire::arrival([referrer, utm_source, utm_medium, utm_campaign].map(Value::as_str))
     }
 }
 
@@ -343,6 +354,7 @@ impl Channels {
         }
         let payload: JoinPayload = wire::object(message.payload.get()).ok_or_else(missing)?;
         let payload = payload.or(self.info.join_parameters.as_deref());
+        let arrival = payload.arrival();
         let key = payload.key.as_str().ok_or_else(missing)?;
         let key = ApiKey::new(key).map_err(|_| not_joined(JoinError::InvalidKey))?;
         let identifier = optional(payload.identifier, |value| match value {
@@ -364,7 +376,8 @@ impl Channels {
             self.info.counters.hold_up();
             Refusal::new(Code::TooManyAttempts, too_many.to_string())
         })?;
-        let mut join = self.info.introduce(Join::new(key, session, video), page.as_deref());
+        let join = Join::new(key, session, video).arrival(arrival);
+        let mut join = self.info.introduce(join, page.as_deref());
         if let Some(data) = session_data {
             join = join.session_data(data);
         }

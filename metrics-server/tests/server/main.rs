@@ -7,6 +7,7 @@ mod abuse;
 mod abuse_guesses;
 mod abuse_http;
 mod abuse_sites;
+mod arrivals;
 mod batches;
 mod binary;
 mod channel;
