@@ -99,11 +99,14 @@ fn host(text: &str) -> Option<String> {
     // Every scheme is parsed as this one, which normalizes hosts.
     let url = Url::parse(&format!("https://{authority}")).ok()?;
     let Some(Host::Domain(domain)) = url.host() else { return None };
-    let mut host = domain.trim_end_matches('.');
+    let mut host = domain.strip_suffix('.').unwrap_or(domain);
+    if host.split('.').any(str::is_empty) {
+        return None;
+    }
     while let Some(site) = host.strip_prefix("www.").filter(|site| site.contains('.')) {
         host = site;
     }
-    (!host.is_empty() && host.len() <= HOST_BYTES_MAX).then(|| host.to_owned())
+    (host.len() <= HOST_BYTES_MAX).then(|| host.to_owned())
 }
 
 /// Removes control characters and cuts the text; `None` if nothing is left, or if it looks like an e-mail address.
@@ -115,8 +118,8 @@ fn campaign(text: &str) -> Option<String> {
     if has_email_address(text) {
         return None;
     }
-    let fitting = (0..=CAMPAIGN_BYTES_MAX.min(text.len())).rev();
-    let end = fitting.into_iter().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let mut ends = (0..=CAMPAIGN_BYTES_MAX.min(text.len())).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     let text = text[..end].trim_end();
     (!text.is_empty()).then(|| text.to_owned())
 }

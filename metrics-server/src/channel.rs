@@ -40,6 +40,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) classification: Classification,
     /// The header `Origin`, for keys that are restricted to sites.
     pub(crate) origin: Option<Box<str>>,
+    /// The country of the caller, if it is known.
+    pub(crate) country: Option<Box<str>>,
     /// The parameter `source_url`, for joins that have none.
     pub(crate) page: Option<String>,
     /// The parameters of the connection, for joins that lack them: a JSON object, if there are any.
@@ -62,8 +64,9 @@ impl ConnectionInfo {
 
     /// The memory of the texts, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let Self { origin, page, join_parameters, .. } = self;
-        let texts = [origin.as_deref(), page.as_deref(), join_parameters.as_deref()];
+        let Self { origin, country, page, join_parameters, .. } = self;
+        let texts =
+            [origin.as_deref(), country.as_deref(), page.as_deref(), join_parameters.as_deref()];
         texts.into_iter().flatten().map(str::len).sum()
     }
 
@@ -72,6 +75,9 @@ impl ConnectionInfo {
         let mut join = join.classification(self.classification);
         if let Some(origin) = &self.origin {
             join = join.origin(&**origin);
+        }
+        if let Some(country) = &self.country {
+            join = join.country(country);
         }
         if let Some(address) = self.caller.address() {
             join = join.address(address);

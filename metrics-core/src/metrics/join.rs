@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, ArrivalPart};
 use crate::containment::DEPTH_MAX;
 use crate::key::ApiKey;
 use crate::quota::RateExceeded;
@@ -98,6 +98,13 @@ impl Join {
     #[must_use]
     pub fn arrival(self, arrival: Arrival) -> Self {
         Self { arrival, ..self }
+    }
+
+    /// The country of the viewer, two letters of ISO 3166-1, beside the other parts of [`arrival`](Self::arrival), which
+    /// replaces it. Other texts have no effect.
+    #[must_use]
+    pub fn country(self, code: &str) -> Self {
+        Self { arrival: self.arrival.with(ArrivalPart::Country, code), ..self }
     }
 
     /// The page sends an event at least every 15 s while its video plays.

@@ -12,6 +12,7 @@ mod batches;
 mod binary;
 mod channel;
 mod commands;
+mod countries;
 mod disk;
 mod erase;
 mod export;

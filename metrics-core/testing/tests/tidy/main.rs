@@ -85,6 +85,7 @@ const SERVER: &[&str] = &[
     "auth",
     "cors",
     "export",
+    "geo",
     "hosts",
     "networks",
     "users",
