@@ -7,8 +7,11 @@
 
 mod session;
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
+use crate::arrival::{Arrival, ArrivalPart, CAMPAIGN_BYTES_MAX};
 use crate::block::{Block, Group, Groups, Row};
 use crate::cmcd::{
     Dictionary, Format, RECORD_BYTES_MAX, RECORDS_MAX, Record, SESSION_CHARS_MAX, records,
@@ -90,6 +93,27 @@ pub fn source(bytes: &[u8]) {
     assert!(authority.starts_with(source.host()) && !source.host().is_empty());
     assert!(source.pathname().starts_with('/'));
     assert_eq!(Source::parse(text), Some(source), "what is kept is kept as it is");
+}
+
+/// A text of where a viewer comes from: a referrer, a parameter of a campaign, or a country.
+pub fn arrival(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    for part in ArrivalPart::ALL {
+        let arrival = Arrival::default().with(part, text);
+        let Some(value) = arrival.get(part) else { continue };
+        assert_eq!(part.reduce(value).as_deref(), Some(value), "what is kept is kept as it is");
+        assert!(!value.is_empty() && value.len() <= 253 && !value.contains(char::is_control));
+        match part {
+            ArrivalPart::Referrer => {
+                assert!(!value.contains(['/', '?', '#', '@', ':', ' ']), "{value}");
+                assert!(value.parse::<IpAddr>().is_err(), "{value}");
+            }
+            ArrivalPart::Country => assert_eq!(value.len(), 2),
+            _ => assert!(value.len() <= CAMPAIGN_BYTES_MAX),
+        }
+        let json = arrival.to_json().expect("it has a part");
+        assert_eq!(Arrival::from_json(&json), Some(arrival));
+    }
 }
 
 /// Metadata of a video, as JSON.
@@ -329,6 +353,11 @@ mod tests {
     #[test]
     fn pages_are_as_they_must_be() {
         replay("source", super::source);
+    }
+
+    #[test]
+    fn arrivals_are_reduced_as_they_must_be() {
+        replay("arrival", super::arrival);
     }
 
     #[test]

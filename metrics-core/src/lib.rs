@@ -86,6 +86,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+pub mod arrival;
 #[cfg(any(feature = "conformance", test))]
 #[doc(hidden)]
 pub mod benchmarks;

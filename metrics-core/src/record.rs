@@ -24,6 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use self::members::Members;
+use crate::arrival::{Arrival, ArrivalPart};
 use crate::block::{Row, RowId};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::event::{DURATION_MS_MAX, LABEL_BYTES_MAX, Rendition};
@@ -135,6 +136,7 @@ impl SessionRecord {
             user_agent: read_user_agent(&mut members)?,
             session_data: read_object(&mut members, "session_data")?
                 .map(|data| canonical(&Value::Object(data)).into()),
+            arrival: read_arrival(&mut members)?,
             stored: read_stored(&mut members, now)?,
         };
         let mut record = Self { key, video, id, row };
@@ -166,9 +168,10 @@ impl SessionRecord {
 
 /// Returns a 128-bit hash of a session's content. Equal sessions of a video have the same hash.
 ///
-/// Row ids are derived from the hash, so it must never change: a new counter is included only if it is not 0.
+/// Row ids are derived from the hash, so it must never change: a new counter is included only if it is not 0, an
+/// arrival only if a part is known.
 pub(crate) fn content(row: &Row) -> [u8; 16] {
-    let Row { page, user_agent, session_data, stored, .. } = row;
+    let Row { page, user_agent, session_data, arrival, stored, .. } = row;
     let Stored { started_at_ms, last_event_at_ms, duration_ms, view_ms, unique_ms, .. } = stored;
     let Counters { rebufferings, rebuffering_ms, failures, startup_ms, details } = &stored.counters;
     // An export does not distinguish an unknown rendition from none.
@@ -184,6 +187,9 @@ pub(crate) fn content(row: &Row) -> [u8; 16] {
     for byte in &stored.segments {
         // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");
+    }
+    if let Some(arrival) = arrival.to_json() {
+        text.push_str(&arrival);
     }
     let page = page.as_ref().map(Source::as_str);
     digest(&[page, session_data.as_deref(), Some(&text)])
@@ -238,6 +244,23 @@ fn read_page(members: &mut Members) -> Result<Option<Source>, RecordError> {
     let source = value.as_str().and_then(Source::parse);
     let expected = || format!("the URL of a page, of at most {SOURCE_BYTES_MAX} bytes");
     source.map(Some).ok_or_else(|| members::invalid("source", &value, expected()))
+}
+
+fn read_arrival(members: &mut Members) -> Result<Arrival, RecordError> {
+    let mut arrival = Arrival::default();
+    for part in ArrivalPart::ALL {
+        let Some(value) = members.take(part.name()) else { continue };
+        let expected = match part {
+            ArrivalPart::Referrer => "a host name, or a URL with one",
+            ArrivalPart::Country => "two letters of ISO 3166-1",
+            _ => "a text that is no e-mail address",
+        };
+        let text = value.as_str().and_then(|text| part.reduce(text));
+        let text =
+            text.ok_or_else(|| members::invalid(part.name(), &value, expected.to_owned()))?;
+        arrival = arrival.with(part, &text);
+    }
+    Ok(arrival)
 }
 
 fn read_user_agent(members: &mut Members) -> Result<UserAgentClass, RecordError> {

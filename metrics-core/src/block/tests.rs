@@ -7,6 +7,7 @@ use proptest::sample::select;
 
 use super::{Block, Columns, Group, Groups, Row, RowId};
 use crate::Source;
+use crate::arrival::Arrival;
 use crate::event::Rendition;
 use crate::interval::{Interval, Segments};
 use crate::session::{Counters, Details, Minutes, Stored, over};
@@ -95,13 +96,19 @@ fn row() -> impl Strategy<Value = Row> {
         "http://[::1]:81/",
     ]);
     let data = select(vec!["", "{}", r#"{"plan":"free"}"#]);
+    let arrival = select(vec![
+        "{}",
+        r#"{"referrer":"a.example","country":"NL"}"#,
+        r#"{"referrer":"b.example","utm_source":"a","utm_medium":"b","utm_campaign":"c"}"#,
+    ]);
+    let arrival = arrival.prop_map(|json| Arrival::from_json(json).unwrap());
     (
         any::<u64>(),
         times,
         (segments(), minutes()),
         (any::<u64>(), any::<u64>()),
         page,
-        data,
+        (data, arrival),
         user_agent(),
         counters(),
     )
@@ -112,7 +119,7 @@ fn row() -> impl Strategy<Value = Row> {
                 (segments, minutes),
                 (view_ms, unique_ms),
                 page,
-                data,
+                (data, arrival),
                 user_agent,
                 counters,
             )| Row {
@@ -120,6 +127,7 @@ fn row() -> impl Strategy<Value = Row> {
                 page: Source::parse(page),
                 user_agent,
                 session_data: (!data.is_empty()).then(|| Arc::from(data)),
+                arrival,
                 stored: Stored {
                     started_at_ms: start_ms,
                     last_event_at_ms: end_ms,
@@ -176,6 +184,7 @@ proptest! {
         prop_assert_eq!(columns.pages, all.pages.filter(|_| groups.has(Group::Pages)));
         prop_assert_eq!(columns.user_agents, all.user_agents.filter(|_| groups.has(Group::UserAgents)));
         prop_assert_eq!(columns.languages, all.languages.filter(|_| groups.has(Group::Languages)));
+        prop_assert_eq!(columns.arrivals, all.arrivals.filter(|_| groups.has(Group::Arrivals)));
     }
 
     #[test]
@@ -228,6 +237,7 @@ fn two_rows_without_values() -> Block {
         page: None,
         user_agent: UserAgentClass::default(),
         session_data: None,
+        arrival: Arrival::default(),
         stored: Stored::finished(5, 6, None, &Segments::default()),
     };
     Block::encode(vec![row.clone(), row])
@@ -239,7 +249,14 @@ fn groups_without_values_are_omitted() {
     let left_out: Vec<_> = Group::ALL.into_iter().filter(|it| block.group(*it).is_none()).collect();
     assert_eq!(
         left_out,
-        [Group::Pages, Group::SessionData, Group::Quality, Group::Languages, Group::Minutes]
+        [
+            Group::Pages,
+            Group::SessionData,
+            Group::Quality,
+            Group::Languages,
+            Group::Minutes,
+            Group::Arrivals,
+        ]
     );
     // Two sessions take two bytes or less in most groups, beside the header of each group.
     assert!(block.bytes() < 60, "{}", block.bytes());

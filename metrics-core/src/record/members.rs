@@ -13,7 +13,7 @@ use super::RecordError;
 use crate::query::{distance, excerpt, instant};
 
 /// Every member of a record, in the order of the export.
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 39] = [
     "id",
     "started_at",
     "last_event_at",
@@ -22,6 +22,11 @@ const NAMES: [&str; 34] = [
     "metadata",
     "session_data",
     "source",
+    "referrer",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "country",
     "browser",
     "platform",
     "device",

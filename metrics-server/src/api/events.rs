@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
+use metrics_core::arrival::Arrival;
 use metrics_core::event::CheckedEvent;
 use metrics_core::recorder::{Acknowledgement, AnotherVideo, NotStored};
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, Video};
@@ -48,6 +49,10 @@ struct Address<'a> {
     session_data: Option<&'a RawValue>,
     key: Scalar<'a>,
     source_url: Scalar<'a>,
+    referrer: Scalar<'a>,
+    utm_source: Scalar<'a>,
+    utm_medium: Scalar<'a>,
+    utm_campaign: Scalar<'a>,
     // Seconds between two signs of life, of a client that gives some.
     heartbeat: Scalar<'a>,
 }
@@ -71,6 +76,7 @@ pub(crate) struct Group {
     pub(crate) video: Video,
     pub(crate) session_data: Option<Map<String, Value>>,
     pub(crate) page: Option<String>,
+    pub(crate) arrival: Arrival,
     pub(crate) sends_heartbeats: bool,
     pub(crate) events: Vec<(usize, CheckedEvent)>,
 }
@@ -192,7 +198,8 @@ async fn record_groups(
                 continue;
             }
         };
-        let mut join = Join::new(key, session, group.video.clone());
+        let join = Join::new(key, session, group.video.clone());
+        let mut join = join.arrival(std::mem::take(&mut group.arrival));
         if let Some(data) = group.session_data.take() {
             join = join.session_data(data);
         }
@@ -320,13 +327,17 @@ fn read(
     let video = Video::new(identifier, metadata).ok_or_else(no_video)?;
     let session_data = object("session_data", address.session_data)?;
     let page = address.source_url.text();
+    let Address { referrer, utm_source, utm_medium, utm_campaign, .. } = &address;
+    let arrival = [referrer, utm_source, utm_medium, utm_campaign].map(Scalar::as_str);
+    let arrival = wire::arrival(arrival);
     let event = event.read(Positions::VideoTime)?;
     // Checked before the viewer joins: a session without a good event is not joined.
     let event = event
         .check(key.salt(&session))
         .map_err(|err| Refusal::of_event(&err.into(), Positions::VideoTime))?;
     let sends_heartbeats = address.heartbeat != Scalar::Absent;
-    let group = Group { video, session_data, page, sends_heartbeats, events: Vec::new() };
+    let events = Vec::new();
+    let group = Group { video, session_data, page, arrival, sends_heartbeats, events };
     Ok(((key, session), group, event))
 }
 

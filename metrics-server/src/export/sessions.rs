@@ -9,6 +9,7 @@ use std::vec;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use metrics_core::arrival::ArrivalPart;
 use metrics_core::budget::Account;
 use metrics_core::compute::{compute, expect_aside};
 use metrics_core::export::{Export as Walk, Record};
@@ -119,6 +120,11 @@ struct Session<'a> {
     metadata: Option<&'a RawValue>,
     session_data: Option<&'a RawValue>,
     source: Option<&'a str>,
+    referrer: Option<&'a str>,
+    utm_source: Option<&'a str>,
+    utm_medium: Option<&'a str>,
+    utm_campaign: Option<&'a str>,
+    country: Option<&'a str>,
     browser: &'static str,
     platform: &'static str,
     device: &'static str,
@@ -164,6 +170,11 @@ impl<'a> Session<'a> {
             metadata: subject.video.metadata().and_then(json),
             session_data: subject.session_data.as_deref().and_then(json),
             source: subject.source.as_ref().map(|source| source.as_str()),
+            referrer: subject.arrival.get(ArrivalPart::Referrer),
+            utm_source: subject.arrival.get(ArrivalPart::UtmSource),
+            utm_medium: subject.arrival.get(ArrivalPart::UtmMedium),
+            utm_campaign: subject.arrival.get(ArrivalPart::UtmCampaign),
+            country: subject.arrival.get(ArrivalPart::Country),
             browser: subject.user_agent.browser.name(),
             platform: subject.user_agent.platform.name(),
             device: subject.user_agent.device.name(),
@@ -212,6 +223,7 @@ impl Row for Session<'_> {
     fn columns(line: &mut Line<'_>) {
         line.columns(Kind::Time, &["started_at", "last_event_at"]);
         line.columns(Kind::Text, &["key", "identifier", "metadata", "session_data", "source"]);
+        line.columns(Kind::Text, &ArrivalPart::ALL.map(ArrivalPart::name));
         line.columns(Kind::Text, &["browser", "platform", "device"]);
         line.columns(Kind::Double, &["duration", "view_time", "unique_view_time"]);
         line.columns(Kind::Text, &["segments"]);
@@ -235,6 +247,10 @@ impl Row for Session<'_> {
         line.maybe_text(self.metadata.map(RawValue::get));
         line.maybe_text(self.session_data.map(RawValue::get));
         line.maybe_text(self.source);
+        let [source, medium] = [self.utm_source, self.utm_medium];
+        for text in [self.referrer, source, medium, self.utm_campaign, self.country] {
+            line.maybe_text(text);
+        }
         line.text(self.browser);
         line.text(self.platform);
         line.text(self.device);

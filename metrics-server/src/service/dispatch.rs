@@ -46,6 +46,9 @@ impl Service {
             (_, Admission::Refused(response)) => return Ok(response),
         };
         let Inner { metrics, bodies, settings, .. } = &*self.inner;
+        if let Some(geo) = &settings.geo {
+            geo.look().await;
+        }
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
             (Route::LongPoll, _) => self.long_poll(request).await,

@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
+use metrics_core::arrival::{Arrival, ArrivalPart};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
@@ -95,6 +96,8 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
     let video = rng.random_range(0..5);
     let identifier = (video != 0).then(|| format!("=video \"{video}\"\n"));
     let metadata = json!({"n": 0.1 + f64::from(video), "\u{e9}": [null, {"a": "\u{1}"}]});
+    let parts = ArrivalPart::ALL.into_iter().filter(|_| rng.random_bool(0.5));
+    let arrival = parts.fold(Arrival::default(), |arrival, part| arrival.with(part, "nl"));
     let subject = Subject {
         key: key.clone(),
         video: Video::new(identifier, metadata.as_object().filter(|_| video != 1).cloned())
@@ -102,6 +105,7 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
         source: rng.random_bool(0.5).then(|| Source::parse("https://[::1]:8443/\u{e4}?x").unwrap()),
         user_agent,
         session_data: rng.random_bool(0.5).then(|| r#"{"plan":"free"}"#.to_owned()),
+        arrival,
     };
     let id = SessionId::new(key, &number.to_string());
     SessionWrite { id, subject: Arc::new(subject), expected: 0, stored, watched_at: None }

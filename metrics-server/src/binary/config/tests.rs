@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use metrics_core::ApiKey;
+use metrics_core::arrival::ArrivalPart;
 
 use super::*;
 use crate::access::{Decision, Purpose};
@@ -276,6 +277,24 @@ fn unreadable_settings_are_refused_in_one_line() {
     );
     check_refused(
         &[],
+        &[("METRICS_COUNTRY_HEADER", "cf-ipcountry")],
+        "METRICS_COUNTRY_HEADER is \"cf-ipcountry\": it must be the name of a header, like cf-ipcountry, and \
+         METRICS_FORWARDED_HEADER be set",
+    );
+    check_refused(
+        &[],
+        &[("METRICS_GEO", "Cargo.toml")],
+        "METRICS_GEO is \"Cargo.toml\", which is no database in the MaxMind DB format, or is damaged: invalid database: \
+         could not find MaxMind DB metadata in file; download it again",
+    );
+    check_refused(
+        &[],
+        &[("METRICS_DIMENSIONS", "referrer,city")],
+        "METRICS_DIMENSIONS is \"referrer,city\": it must be referrer, utm_source, utm_medium, utm_campaign and country, or \
+         some of them, separated by commas, or none",
+    );
+    check_refused(
+        &[],
         &[("METRICS_AUTH_ENABLED", "true"), ("METRICS_USER", "me")],
         "METRICS_AUTH_ENABLED is true: METRICS_USER, without a colon, and METRICS_PASSWORD must be set",
     );
@@ -479,6 +498,16 @@ fn imports_keep_as_much_of_pages_as_servers() {
     for import in [&["import", "sessions", "-"][..], &["import", "mave", "postgres://a/b"]] {
         assert_eq!(read(import, &pages).unwrap().page_detail, PageDetail::Host);
     }
+}
+
+#[test]
+fn dimensions_are_read() {
+    let parts = |value| read(&[], &[("METRICS_DIMENSIONS", value)]).unwrap().arrival_parts;
+    assert_eq!(read(&[], &[]).unwrap().arrival_parts, ArrivalPart::ALL);
+    assert_eq!(parts("none"), []);
+    assert_eq!(parts("country, referrer"), [ArrivalPart::Country, ArrivalPart::Referrer]);
+    let import = read(&["import", "sessions", "-"], &[("METRICS_DIMENSIONS", "country")]);
+    assert_eq!(import.unwrap().arrival_parts, [ArrivalPart::Country]);
 }
 
 #[test]

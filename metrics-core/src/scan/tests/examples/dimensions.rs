@@ -98,7 +98,8 @@ fn dimensions_have_the_values_of_sessions() {
         play("2023-05-02T23:00:00Z")
             .on("https://a.example:81/x")
             .data(r#"{"plan":{"id":7}}"#)
-            .speaking("nl"),
+            .speaking("nl")
+            .from(r#"{"referrer":"a.example","utm_source":"letter","utm_campaign":"may","country":"NL"}"#),
         play("2023-05-02T23:00:00Z")
             .key("other")
             .video(described(json!({"title": "T", "a.b": {"c": true}}))),
@@ -120,6 +121,11 @@ fn dimensions_have_the_values_of_sessions() {
         ("platform", &["mac = 3"]),
         ("device", &["desktop = 3"]),
         ("language", &["- = 2", "nl = 1"]),
+        ("referrer", &["- = 2", "a.example = 1"]),
+        ("utm_source", &["- = 2", "letter = 1"]),
+        ("utm_medium", &["- = 3"]),
+        ("utm_campaign", &["- = 2", "may = 1"]),
+        ("country", &["- = 2", "NL = 1"]),
     ] {
         let query = Query::new([Metric::Plays]).by(name.parse().unwrap());
         let query = query.in_timezone(chrono_tz::Tz::Europe__Amsterdam);
