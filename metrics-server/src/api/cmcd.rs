@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use hyper::header::{HeaderMap, REFERER};
 use hyper::{Response, StatusCode};
+use metrics_core::arrival::Arrival;
 use metrics_core::cmcd::{self, Format, InvalidBody, Kind, Record};
 use metrics_core::recorder::AnotherVideo;
 use metrics_core::{ApiKey, Metrics, Video};
@@ -128,6 +129,7 @@ fn add(
         video: video.clone(),
         session_data: None,
         page: about.page.clone(),
+        arrival: Arrival::default(),
         sends_heartbeats: false,
         events: Vec::new(),
     });
