@@ -6,6 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use metrics_core::arrival::Arrival;
 use metrics_core::key::SessionId;
 use metrics_core::session::{Moment, Reach, Session, Writers};
 use metrics_core::store::{Instance, SessionWrite, Subject};
@@ -138,6 +139,7 @@ impl Dataset {
                     variant[rng.below(2)]
                 )
             }),
+            arrival: Arrival::default(),
         };
         let mut id = [0; 16];
         id[..8].copy_from_slice(&rng.next().to_le_bytes());

@@ -22,6 +22,7 @@
 //! | [`Details`](Group::Details) | per session the distance from start to last event, a number of flags, and the counters flagged |
 //! | [`RowIds`](Group::RowIds) | per session 8 bytes |
 //! | [`Minutes`](Group::Minutes) | per session its runs, in half bytes of three bits and one that says whether more follow: see [`Minutes`](crate::session::Minutes::encode) |
+//! | [`Arrivals`](Group::Arrivals) | a dictionary of texts per [`ArrivalPart`](crate::arrival::ArrivalPart), in the order of their numbers |
 //!
 //! A column starts with the width of its numbers in bytes (that of the largest number, 0 to 8); each number follows,
 //! lowest byte first. So a report decodes only the numbers of selected sessions. Other numbers are in LEB128, signed
@@ -29,6 +30,7 @@
 //! of its values, the values in order of their first use, and, if there are several, a code per session: one byte each
 //! up to 256 values, LEB128 beyond. A block omits a group in which no session has a value, if [`Group::is_optional`].
 
+mod arrivals;
 mod coded;
 mod columns;
 mod detail;
@@ -44,6 +46,7 @@ pub(crate) use self::coded::{Coded, Codes};
 pub(crate) use self::columns::Columns;
 pub(crate) use self::numbers::first;
 pub(crate) use self::quality::Quality;
+use crate::arrival::Arrival;
 use crate::key::SessionId;
 use crate::session::Stored;
 use crate::source::Source;
@@ -83,11 +86,13 @@ pub enum Group {
     RowIds = 10,
     /// The minutes at which sessions played, which only concurrency needs.
     Minutes = 11,
+    /// Referrer, campaign and country.
+    Arrivals = 12,
 }
 
 impl Group {
     /// Every group, by its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Starts,
         Self::Times,
         Self::UserAgents,
@@ -100,6 +105,7 @@ impl Group {
         Self::Details,
         Self::RowIds,
         Self::Minutes,
+        Self::Arrivals,
     ];
 
     /// Returns the name: the column of a store.
@@ -118,6 +124,7 @@ impl Group {
             Self::Details => "details",
             Self::RowIds => "row_ids",
             Self::Minutes => "minutes",
+            Self::Arrivals => "arrivals",
         }
     }
 
@@ -126,7 +133,12 @@ impl Group {
     pub(crate) const fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::Pages | Self::SessionData | Self::Quality | Self::Languages | Self::Minutes
+            Self::Pages
+                | Self::SessionData
+                | Self::Quality
+                | Self::Languages
+                | Self::Minutes
+                | Self::Arrivals
         )
     }
 }
@@ -194,6 +206,8 @@ pub struct Row {
     pub user_agent: UserAgentClass,
     /// The session data that the page gave: canonical JSON of an object.
     pub session_data: Option<Arc<str>>,
+    /// Referrer, campaign and country.
+    pub arrival: Arrival,
     /// The session, without its resume state ([`Stored::finalized`]).
     pub stored: Stored,
 }
@@ -202,10 +216,11 @@ impl Row {
     /// Returns the approximate number of bytes in memory.
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
-        let Self { page, session_data, stored, .. } = self;
+        let Self { page, session_data, arrival, stored, .. } = self;
         size_of::<Self>()
             + page.as_ref().map_or(0, |page| page.as_str().len())
             + session_data.as_deref().map_or(0, str::len)
+            + arrival.bytes()
             + stored.segments.len()
             + stored.resume.len()
     }

@@ -123,6 +123,7 @@ macro_rules! store_conformance {
             the_order_of_metadata_keys_does_not_matter,
             identifier_and_metadata_each_distinguish_videos,
             session_data_is_selected_by_containment,
+            where_viewers_come_from_is_a_dimension,
             every_part_of_a_selection_narrows_it,
             an_unknown_selection_is_empty,
             a_timeframe_includes_both_ends,

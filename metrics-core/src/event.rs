@@ -4,8 +4,11 @@
 //! milliseconds from then on.
 
 mod fingerprint;
+mod report;
 
 use self::fingerprint::fingerprint;
+pub(crate) use self::report::CheckedReport;
+pub use self::report::{Ads, PlayerState, Report};
 
 /// The longest duration that is accepted as that of a video: 7 days.
 ///
@@ -67,6 +70,8 @@ pub enum Action {
         /// Seconds of video per second, if the player reports it.
         rate: Option<f64>,
     },
+    /// A client that reports states instead of plays and pauses reports one.
+    Report(Report),
     /// Any other event that players report: it is only counted.
     Other {
         /// The name that the player gives it.
@@ -188,6 +193,7 @@ impl PlayerEvent {
             Action::RateChange { rate } => {
                 Step::RateChange { rate_milli: rate.and_then(rate_milli) }
             }
+            Action::Report(report) => Step::Report(CheckedReport::of(report)),
             Action::Other { name } => Step::Other { name_print: fnv1a(name.bytes()) },
         };
         let fingerprint = self.timestamp_ms.map(|ms| fingerprint(&step, ms, salt, 0));
@@ -226,8 +232,13 @@ impl CheckedEvent {
     ///
     /// On one join or in one batch, an equal event is a different event. On another join or in another batch it is the
     /// same event, sent again: the first equals the first, and the second the second.
+    ///
+    /// A report with the same number is the same report.
     #[must_use]
     pub fn repeated(self, repeats: u32, salt: u64) -> Self {
+        if matches!(self.step, Step::Report(_)) {
+            return self;
+        }
         let fingerprint = self.timestamp_ms.map(|ms| fingerprint(&self.step, ms, salt, repeats));
         Self { fingerprint, ..self }
     }
@@ -255,7 +266,15 @@ pub(crate) enum Step {
     SourceSet(Rendition),
     // In thousandths.
     RateChange { rate_milli: Option<u32> },
+    Report(CheckedReport),
     Other { name_print: u32 },
+}
+
+impl Step {
+    /// The number of a report, which orders it among those of its millisecond.
+    pub(crate) fn sequence(&self) -> u32 {
+        if let Self::Report(report) = self { report.sequence } else { 0 }
+    }
 }
 
 pub(crate) fn position_ms(field: &'static str, seconds: f64) -> Result<u32, InvalidEvent> {

@@ -38,7 +38,7 @@ const LIST: u32 = 10_000;
 pub struct Record {
     /// Distinguishes it from others of the same video and start.
     pub id: RowId,
-    /// Its key, video, page, user-agent classes and session data.
+    /// Its key, video, page, user-agent classes, session data and arrival.
     pub subject: Subject,
     /// The session. A closed one has no resume state.
     pub stored: Stored,
@@ -436,12 +436,14 @@ pub(crate) async fn has_all(store: &dyn Store, records: &[Record]) -> Result<boo
 impl Record {
     /// Returns the approximate number of bytes in memory.
     fn bytes(&self) -> usize {
-        let Self { subject: Subject { key, video, source, session_data, .. }, stored, .. } = self;
+        let Self { subject, stored, .. } = self;
+        let Subject { key, video, source, session_data, arrival, .. } = subject;
         size_of::<Self>()
             + key.as_str().len()
             + video.bytes()
             + source.as_ref().map_or(0, |source| source.as_str().len())
             + session_data.as_ref().map_or(0, String::len)
+            + arrival.bytes()
             + stored.segments.len()
             + stored.resume.len()
     }
@@ -454,13 +456,14 @@ impl Cursor {
 }
 
 fn record(video: &VideoRecord, row: Row) -> Record {
-    let Row { id, page, user_agent, session_data, stored } = row;
+    let Row { id, page, user_agent, session_data, arrival, stored } = row;
     let subject = Subject {
         key: video.key.clone(),
         video: video.video.clone(),
         source: page,
         user_agent,
         session_data: session_data.map(|data| data.to_string()),
+        arrival,
     };
     Record { id, subject, stored }
 }

@@ -7,9 +7,15 @@
 
 mod session;
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
+use crate::arrival::{Arrival, ArrivalPart, CAMPAIGN_BYTES_MAX};
 use crate::block::{Block, Group, Groups, Row};
+use crate::cmcd::{
+    Dictionary, Format, RECORD_BYTES_MAX, RECORDS_MAX, Record, SESSION_CHARS_MAX, records,
+};
 use crate::containment::{canonical, contains, has_nul, is_too_deep};
 use crate::engagement::Parts;
 use crate::event::PlayerEvent;
@@ -89,6 +95,27 @@ pub fn source(bytes: &[u8]) {
     assert_eq!(Source::parse(text), Some(source), "what is kept is kept as it is");
 }
 
+/// A text of where a viewer comes from: a referrer, a parameter of a campaign, or a country.
+pub fn arrival(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    for part in ArrivalPart::ALL {
+        let arrival = Arrival::default().with(part, text);
+        let Some(value) = arrival.get(part) else { continue };
+        assert_eq!(part.reduce(value).as_deref(), Some(value), "what is kept is kept as it is");
+        assert!(!value.is_empty() && value.len() <= 253 && !value.contains(char::is_control));
+        match part {
+            ArrivalPart::Referrer => {
+                assert!(!value.contains(['/', '?', '#', '@', ':', ' ']), "{value}");
+                assert!(value.parse::<IpAddr>().is_err(), "{value}");
+            }
+            ArrivalPart::Country => assert_eq!(value.len(), 2),
+            _ => assert!(value.len() <= CAMPAIGN_BYTES_MAX),
+        }
+        let json = arrival.to_json().expect("it has a part");
+        assert_eq!(Arrival::from_json(&json), Some(arrival));
+    }
+}
+
 /// Metadata of a video, as JSON.
 pub fn metadata(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
@@ -116,6 +143,29 @@ fn holds_nul(value: &Value) -> bool {
         }
         _ => false,
     }
+}
+
+/// A body of CMCD records: lines, or JSON.
+pub fn cmcd(bytes: &[u8]) {
+    for format in [Format::Lines, Format::Json] {
+        let Ok(records) = records(bytes, format) else { continue };
+        assert!(records.len() <= RECORDS_MAX);
+        for record in records.into_iter().flatten() {
+            assert!(!record.session.is_empty());
+            assert!(record.session.chars().count() <= SESSION_CHARS_MAX);
+            assert!(record.rate.is_none_or(|rate| rate.is_finite() && 0.0 < rate));
+        }
+    }
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    if let Ok(read) = Dictionary::parse(text) {
+        // Decimals may be longer in this form.
+        let written = read.to_string();
+        if written.len() <= RECORD_BYTES_MAX {
+            assert_eq!(Dictionary::parse(&written), Ok(read), "{written}");
+        }
+    }
+    let _ = Dictionary::of_query(text).map(|keys| keys.map(|keys| Record::of(&keys)));
+    let _ = Dictionary::of_headers([("CMCD-Session", text), ("CMCD-Status", text)]);
 }
 
 /// A column of segments.
@@ -291,6 +341,11 @@ mod tests {
     }
 
     #[test]
+    fn reports_of_players_are_as_they_must_be() {
+        replay("cmcd", super::cmcd);
+    }
+
+    #[test]
     fn metadata_is_as_it_must_be() {
         replay("metadata", super::metadata);
     }
@@ -298,6 +353,11 @@ mod tests {
     #[test]
     fn pages_are_as_they_must_be() {
         replay("source", super::source);
+    }
+
+    #[test]
+    fn arrivals_are_reduced_as_they_must_be() {
+        replay("arrival", super::arrival);
     }
 
     #[test]

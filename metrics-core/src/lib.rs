@@ -57,6 +57,7 @@
 //! * [`Metrics`] is the main handle: viewers [`join`](Metrics::join) and send [`PlayerEvent`]s, and it answers reports.
 //! * [`session`] turns the events of a player into [`interval::Segments`] of video time, with [`interval`], [`event`],
 //!   [`video`], [`source`], [`key`] and [`user_agent`] as its parts.
+//! * [`cmcd`] reads the reports that hls.js, dash.js and Shaka send by themselves.
 //! * [`query`] defines queries, [`response`] and [`engagement`] their answers, [`time_bucket`] the calendar, and
 //!   [`containment`] compares metadata.
 //! * Private modules encode closed sessions as columns (`block`), answer queries and reports from them ([`scan`] has
@@ -85,6 +86,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+pub mod arrival;
 #[cfg(any(feature = "conformance", test))]
 #[doc(hidden)]
 pub mod benchmarks;
@@ -94,6 +96,7 @@ mod block;
 pub mod budget;
 #[cfg(feature = "recorder")]
 mod clock;
+pub mod cmcd;
 #[cfg(feature = "recorder")]
 pub mod compute;
 #[cfg(any(feature = "conformance", test))]

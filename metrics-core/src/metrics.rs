@@ -18,6 +18,7 @@ pub use self::admission::Bots;
 pub use self::builder::Builder;
 pub use self::join::{Join, JoinError, SESSION_BYTES_MAX};
 pub use self::keys::KeyChanges;
+use crate::arrival::ArrivalPart;
 use crate::budget::Budget;
 use crate::keyring::Keyring;
 use crate::quota::Quotas;
@@ -64,6 +65,8 @@ struct Inner {
     keyring: Arc<Keyring>,
     quotas: Arc<Quotas>,
     page_detail: PageDetail,
+    // The parts that are recorded.
+    arrival_parts: Vec<ArrivalPart>,
     classifier: Classifier,
     bots: Bots,
     lifeline: Lifeline,

@@ -24,6 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use self::members::Members;
+use crate::arrival::{Arrival, ArrivalPart};
 use crate::block::{Row, RowId};
 use crate::containment::{DEPTH_MAX, canonical, has_nul, is_too_deep};
 use crate::event::{DURATION_MS_MAX, LABEL_BYTES_MAX, Rendition};
@@ -135,6 +136,7 @@ impl SessionRecord {
             user_agent: read_user_agent(&mut members)?,
             session_data: read_object(&mut members, "session_data")?
                 .map(|data| canonical(&Value::Object(data)).into()),
+            arrival: read_arrival(&mut members)?,
             stored: read_stored(&mut members, now)?,
         };
         let mut record = Self { key, video, id, row };
@@ -166,9 +168,10 @@ impl SessionRecord {
 
 /// Returns a 128-bit hash of a session's content. Equal sessions of a video have the same hash.
 ///
-/// Row ids are derived from the hash, so it must never change: a new counter is included only if it is not 0.
+/// Row ids are derived from the hash, so it must never change: a new counter is included only if it is not 0, an
+/// arrival only if a part is known.
 pub(crate) fn content(row: &Row) -> [u8; 16] {
-    let Row { page, user_agent, session_data, stored, .. } = row;
+    let Row { page, user_agent, session_data, arrival, stored, .. } = row;
     let Stored { started_at_ms, last_event_at_ms, duration_ms, view_ms, unique_ms, .. } = stored;
     let Counters { rebufferings, rebuffering_ms, failures, startup_ms, details } = &stored.counters;
     // An export does not distinguish an unknown rendition from none.
@@ -184,6 +187,9 @@ pub(crate) fn content(row: &Row) -> [u8; 16] {
     for byte in &stored.segments {
         // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");
+    }
+    if let Some(arrival) = arrival.to_json() {
+        text.push_str(&arrival);
     }
     let page = page.as_ref().map(Source::as_str);
     digest(&[page, session_data.as_deref(), Some(&text)])
@@ -240,6 +246,23 @@ fn read_page(members: &mut Members) -> Result<Option<Source>, RecordError> {
     source.map(Some).ok_or_else(|| members::invalid("source", &value, expected()))
 }
 
+fn read_arrival(members: &mut Members) -> Result<Arrival, RecordError> {
+    let mut arrival = Arrival::default();
+    for part in ArrivalPart::ALL {
+        let Some(value) = members.take(part.name()) else { continue };
+        let expected = match part {
+            ArrivalPart::Referrer => "a host name, or a URL with one",
+            ArrivalPart::Country => "two letters of ISO 3166-1",
+            _ => "a text that is no e-mail address",
+        };
+        let text = value.as_str().and_then(|text| part.reduce(text));
+        let text =
+            text.ok_or_else(|| members::invalid(part.name(), &value, expected.to_owned()))?;
+        arrival = arrival.with(part, &text);
+    }
+    Ok(arrival)
+}
+
 fn read_user_agent(members: &mut Members) -> Result<UserAgentClass, RecordError> {
     Ok(UserAgentClass {
         browser: members.class("browser", Browser::from_name, &Browser::ALL)?,
@@ -259,7 +282,7 @@ fn read_stored(members: &mut Members, now: DateTime<Utc>) -> Result<Stored, Reco
     let counters = read_counters(members)?;
     let segments = read_segments(members)?;
     let (view_ms, unique_ms) =
-        read_view_times(members, segments.as_ref(), duration_ms, counters.details.scrubbed_ms)?;
+        read_view_times(members, segments.as_ref(), duration_ms, &counters.details)?;
     let latest_ms = started_at_ms.saturating_add_unsigned(SPAN_MS_MAX);
     let last_event_at_ms = members.time("last_event_at", started_at_ms, latest_ms)?;
     let segments = segments.unwrap_or_default();
@@ -298,8 +321,9 @@ fn read_view_times(
     members: &mut Members,
     segments: Option<&Segments>,
     duration_ms: Option<u32>,
-    scrubbed_ms: u64,
+    details: &Details,
 ) -> Result<(u64, u64), RecordError> {
+    let outside_ms = details.outside_ms();
     let view_ms = members.span_ms("view_time", SPAN_MS_MAX)?;
     let unique_ms = members.span_ms("unique_view_time", SPAN_MS_MAX)?;
     let Some(segments) = segments.filter(|it| !it.is_empty() || view_ms.is_none()) else {
@@ -307,8 +331,12 @@ fn read_view_times(
             member: "segments",
             remedy: "list the watched segments, like [[0, 12.5]], or give their length as `view_time`",
         })?;
-        let watched_ms = view_ms.checked_sub(scrubbed_ms).ok_or_else(|| {
-            members::differs("view_time", view_ms, "at least", scrubbed_ms, "`scrubbed_time`")
+        let watched_ms = view_ms.checked_sub(outside_ms).ok_or_else(|| {
+            let because = match details.unplaced_ms {
+                0 => "`scrubbed_time`",
+                _ => "the sum of `scrubbed_time` and `unplaced_time`",
+            };
+            members::differs("view_time", view_ms, "at least", outside_ms, because)
         })?;
         // Each second of a video counts once.
         let longest_ms = duration_ms.map_or(POSITION_MS_MAX, u64::from);
@@ -327,7 +355,7 @@ fn read_view_times(
         }
         return Ok((view_ms, unique_ms));
     };
-    let derived_ms = (segments.len_ms() + scrubbed_ms, segments.union().len_ms());
+    let derived_ms = (segments.len_ms() + outside_ms, segments.union().len_ms());
     let because = "the sum of `segments`: leave it out";
     if let Some(view_ms) = view_ms.filter(|it| *it != derived_ms.0) {
         return Err(members::differs("view_time", view_ms, "", derived_ms.0, because));
@@ -359,6 +387,7 @@ fn read_counters(members: &mut Members) -> Result<Counters, RecordError> {
         seek_waits: members.count("seek_waits")?.unwrap_or(0),
         seek_wait_ms: members.span_ms("seek_wait_time", SPAN_MS_MAX)?.unwrap_or(0),
         scrubbed_ms: members.span_ms("scrubbed_time", SPAN_MS_MAX)?.unwrap_or(0),
+        unplaced_ms: members.span_ms("unplaced_time", SPAN_MS_MAX)?.unwrap_or(0),
         others: members.count("others")?.unwrap_or(0),
     };
     Ok(Counters {

@@ -92,10 +92,15 @@ pub struct Session {
 }
 
 impl Session {
-    /// The session that `event` begins at `at`, or `None` if it is no `play`.
+    /// The session that `event` begins at `at`, or `None` if it is no `play`, and no report that the player starts or
+    /// plays.
     #[must_use]
     pub fn begin(event: &CheckedEvent, at: Moment) -> Option<Self> {
-        let Step::Play { .. } = event.step else { return None };
+        let startup = match &event.step {
+            Step::Play { .. } => Startup::new(at),
+            Step::Report(report) if report.begins() => Startup::default(),
+            _ => return None,
+        };
         let mut session = Self {
             started_at_ms: at.received_ms,
             last_event_at_ms: at.received_ms,
@@ -107,7 +112,7 @@ impl Session {
             counters: Counters::default(),
             playhead: Playhead::new(at.received_ms),
             recent: Vec::new(),
-            startup: Some(Startup::new(at)),
+            startup: Some(startup),
             latest: LatestReports::default(),
             seen: Seen::default(),
         };
@@ -124,6 +129,7 @@ impl Session {
         if !self.seen.insert(event) {
             return false;
         }
+        let at = Moment { sequence: event.step.sequence(), ..at };
         self.last_event_at_ms = self.last_event_at_ms.max(at.received_ms);
         let is_later = |latest_event: Moment| latest_event.timestamp_ms <= at.timestamp_ms;
         if at.timestamp_ms.is_some() && self.latest_event.is_none_or(is_later) {

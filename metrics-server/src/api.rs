@@ -1,5 +1,6 @@
 //! The endpoints of the HTTP API, a file each.
 
+pub(crate) mod cmcd;
 pub(crate) mod dimensions;
 pub(crate) mod engagement;
 pub(crate) mod erase;

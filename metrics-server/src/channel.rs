@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use metrics_core::arrival::Arrival;
 use metrics_core::recorder::{Acknowledgement, NotStored};
 use metrics_core::session::Moment;
 use metrics_core::user_agent::Classification;
@@ -39,6 +40,8 @@ pub(crate) struct ConnectionInfo {
     pub(crate) classification: Classification,
     /// The header `Origin`, for keys that are restricted to sites.
     pub(crate) origin: Option<Box<str>>,
+    /// The country of the caller, if it is known.
+    pub(crate) country: Option<Box<str>>,
     /// The parameter `source_url`, for joins that have none.
     pub(crate) page: Option<String>,
     /// The parameters of the connection, for joins that lack them: a JSON object, if there are any.
@@ -61,8 +64,9 @@ impl ConnectionInfo {
 
     /// The memory of the texts, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let Self { origin, page, join_parameters, .. } = self;
-        let texts = [origin.as_deref(), page.as_deref(), join_parameters.as_deref()];
+        let Self { origin, country, page, join_parameters, .. } = self;
+        let texts =
+            [origin.as_deref(), country.as_deref(), page.as_deref(), join_parameters.as_deref()];
         texts.into_iter().flatten().map(str::len).sum()
     }
 
@@ -71,6 +75,9 @@ impl ConnectionInfo {
         let mut join = join.classification(self.classification);
         if let Some(origin) = &self.origin {
             join = join.origin(&**origin);
+        }
+        if let Some(country) = &self.country {
+            join = join.country(country);
         }
         if let Some(address) = self.caller.address() {
             join = join.address(address);
@@ -171,6 +178,10 @@ struct JoinPayload {
     metadata: Value,
     session_data: Value,
     source_url: Value,
+    referrer: Value,
+    utm_source: Value,
+    utm_medium: Value,
+    utm_campaign: Value,
 }
 
 impl JoinPayload {
@@ -183,8 +194,14 @@ impl JoinPayload {
             identifier: or(self.identifier, given.identifier),
             metadata: or(self.metadata, given.metadata),
             session_data: or(self.session_data, given.session_data),
-            source_url: self.source_url,
+            ..self
         }
+    }
+
+    /// Where the viewer comes from, reduced. A member that is no text counts as missing.
+    fn arrival(&self) -> Arrival {
+        let Self { referrer, utm_source, utm_medium, utm_campaign, .. } = self;
+        wire::arrival([referrer, utm_source, utm_medium, utm_campaign].map(Value::as_str))
     }
 }
 
@@ -343,6 +360,7 @@ impl Channels {
         }
         let payload: JoinPayload = wire::object(message.payload.get()).ok_or_else(missing)?;
         let payload = payload.or(self.info.join_parameters.as_deref());
+        let arrival = payload.arrival();
         let key = payload.key.as_str().ok_or_else(missing)?;
         let key = ApiKey::new(key).map_err(|_| not_joined(JoinError::InvalidKey))?;
         let identifier = optional(payload.identifier, |value| match value {
@@ -364,7 +382,8 @@ impl Channels {
             self.info.counters.hold_up();
             Refusal::new(Code::TooManyAttempts, too_many.to_string())
         })?;
-        let mut join = self.info.introduce(Join::new(key, session, video), page.as_deref());
+        let join = Join::new(key, session, video).arrival(arrival);
+        let mut join = self.info.introduce(join, page.as_deref());
         if let Some(data) = session_data {
             join = join.session_data(data);
         }

@@ -96,6 +96,14 @@ pub(crate) enum Error {
     /// A batch without a valid key.
     #[error("invalid key")]
     InvalidKey,
+    /// Reports that will never count: a player sends no more of the session.
+    #[error("{text}")]
+    Gone {
+        /// The reason.
+        text: Cow<'static, str>,
+        /// The kind of the reason.
+        code: Code,
+    },
     /// Keys or passwords were guessed from the address of the request.
     #[error(transparent)]
     TooManyAttempts(#[from] TooMany),
@@ -216,7 +224,9 @@ impl Error {
     /// The code of the error, for programs.
     pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Parameter { code, .. } | Self::Body { code, .. } => *code,
+            Self::Parameter { code, .. } | Self::Body { code, .. } | Self::Gone { code, .. } => {
+                *code
+            }
             Self::Query(err) => err.into(),
             Self::AnswerTooLarge(_) => Code::AnswerTooLarge,
             Self::Ambiguous | Self::UpgradeBody => Code::AmbiguousLength,
@@ -314,6 +324,7 @@ impl Error {
             | Self::InvalidToken(_)
             | Self::NoKey
             | Self::InvalidKey => StatusCode::UNAUTHORIZED,
+            Self::Gone { .. } => StatusCode::GONE,
             Self::Forbidden | Self::NotGranted(_) | Self::ForeignPage { .. } => {
                 StatusCode::FORBIDDEN
             }

@@ -8,6 +8,7 @@
 mod batch;
 mod event;
 pub(crate) mod frames;
+mod geo;
 mod members;
 mod params;
 mod phoenix;
@@ -15,6 +16,7 @@ mod phoenix;
 pub use batch::batch;
 pub use event::event;
 pub use frames::frames;
+pub use geo::geo;
 pub use params::params;
 pub use phoenix::phoenix;
 
@@ -41,6 +43,11 @@ mod tests {
     #[test]
     fn frames_are_read_as_they_must_be() {
         replay("frames", super::frames);
+    }
+
+    #[test]
+    fn databases_of_countries_are_read_as_they_must_be() {
+        replay("geo", super::geo);
     }
 
     #[test]

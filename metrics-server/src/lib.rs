@@ -89,6 +89,7 @@ mod export;
 mod frames;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+mod geo;
 mod guard;
 mod handshake;
 mod hosts;
@@ -134,6 +135,7 @@ pub use binary::run;
 pub use body::BODY_BYTES_MAX;
 pub use code::Code;
 pub use cors::Cors;
+pub use geo::{Geo, InvalidGeo};
 pub use hosts::Hosts;
 pub use networks::{InvalidNetwork, Networks};
 pub use page::{EXAMPLE_KEY, InvalidLogo, Logo, PageLook};

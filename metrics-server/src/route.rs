@@ -27,6 +27,8 @@ pub(crate) enum Route<'a> {
     Socket,
     LongPoll,
     Events,
+    /// Reports of players by CMCD.
+    Cmcd,
     Keys,
     Key(&'a str),
     /// What the caller may do.
@@ -73,6 +75,7 @@ impl<'a> Route<'a> {
             ["sign-in"] => Self::SignIn,
             ["sign-out"] => Self::SignOut,
             ["metrics"] => Self::Stats,
+            ["cmcd"] | ["api", "v1", "cmcd"] => Self::Cmcd,
             [name] => Self::Script(script::Address::of(name)?),
             ["api", "v1", "openapi.json"] => Self::OpenApi,
             ["socket", "websocket"] => Self::Socket,
@@ -116,7 +119,7 @@ impl<'a> Route<'a> {
             Self::SignOut => "POST",
             Self::Erase | Self::Tokens => "POST",
             Self::Token(_) => "DELETE",
-            Self::Events => "POST, OPTIONS",
+            Self::Events | Self::Cmcd => "POST, OPTIONS",
             Self::LongPoll
             | Self::Report(_)
             | Self::Dimension(_)
@@ -135,7 +138,7 @@ impl<'a> Route<'a> {
             Self::Live | Self::Ready => Routes::HEALTH,
             Self::Stats => Routes::STATS,
             Self::Socket | Self::LongPoll => Routes::SOCKET,
-            Self::Events => Routes::BATCHES,
+            Self::Events | Self::Cmcd => Routes::BATCHES,
             Self::Keys | Self::Key(_) => Routes::KEYS,
             Self::Tokens | Self::Token(_) => Routes::TOKENS,
             Self::Erase => Routes::ERASE,
@@ -164,7 +167,8 @@ impl<'a> Route<'a> {
             | Self::PageFile(_)
             | Self::SignIn
             | Self::SignOut
-            | Self::Events => None,
+            | Self::Events
+            | Self::Cmcd => None,
             Self::Page | Self::Demo | Self::Me => Some(Purpose::Page),
             Self::Stats => Some(Purpose::Stats),
             Self::Keys if method == Method::POST => Some(Purpose::CreateKey),
@@ -195,7 +199,7 @@ impl Routes {
     pub const NONE: Self = Self(0);
     /// The channels of viewers, over a websocket or long polling: `/socket/websocket` and `/socket/longpoll`.
     pub const SOCKET: Self = Self(1);
-    /// Batches of events: `/v1/events` and `/api/v1/events`.
+    /// Batches of events, `/v1/events` and `/api/v1/events`, and of CMCD records, `/cmcd` and `/api/v1/cmcd`.
     pub const BATCHES: Self = Self(1 << 1);
     /// All routes that viewers send events to.
     pub const INGEST: Self = Self(Self::SOCKET.0 | Self::BATCHES.0);
@@ -296,6 +300,8 @@ mod tests {
             ("/socket/websocket", "socket"),
             ("/socket/longpoll", "socket"),
             ("/v1/events", "batches"),
+            ("/cmcd", "batches"),
+            ("/api/v1/cmcd", "batches"),
             ("/api/v1/keys", "keys"),
             ("/api/v1/keys/a", "keys"),
             ("/api/v1/tokens", "tokens"),

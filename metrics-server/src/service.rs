@@ -245,7 +245,7 @@ impl Service {
         let path = request.uri().path().to_owned();
         let route = self.route(&path);
         let cors = match route {
-            Some(Route::LongPoll | Route::Events | Route::Script(_)) => &Cors::Any,
+            Some(Route::LongPoll | Route::Events | Route::Cmcd | Route::Script(_)) => &Cors::Any,
             Some(Route::Report(_) | Route::Dimension(_) | Route::Export(_)) => {
                 &self.inner.settings.cors
             }
@@ -276,7 +276,9 @@ impl Service {
             && route.methods().ends_with("OPTIONS")
         {
             return match route {
-                Route::Events => cors::preflight_batch(origin.as_ref(), route.methods()),
+                Route::Events | Route::Cmcd => {
+                    cors::preflight_batch(origin.as_ref(), route.methods())
+                }
                 _ => cors::preflight(cors, origin.as_ref(), route.methods()),
             };
         }

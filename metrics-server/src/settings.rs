@@ -10,6 +10,7 @@ use metrics_core::recorder::Spool;
 
 use crate::access::Access;
 use crate::cors::Cors;
+use crate::geo::Geo;
 use crate::hosts::Hosts;
 use crate::networks::Networks;
 use crate::page::PageLook;
@@ -54,6 +55,11 @@ pub struct Settings {
     /// The number of proxies, one behind the other, that add an element to
     /// [`forwarded_header`](Self::forwarded_header): by default, 1.
     pub forwarded_hops: Option<NonZeroUsize>,
+    /// The header in which that proxy names the country of a client, like `cf-ipcountry`: by default, none. It counts only
+    /// in requests with a [`forwarded_header`](Self::forwarded_header).
+    pub country_header: Option<HeaderName>,
+    /// The database of the countries of addresses, for requests whose country no header names: by default, none.
+    pub geo: Option<Arc<Geo>>,
     /// The most connections that an address, or a /64 network of IPv6, may hold at once. By default,
     /// [`serve()`](crate::serve()) allows a quarter of all, and at least 64. Connections from this machine do not
     /// count. With [`forwarded_header`](Self::forwarded_header) the requests and websockets of the forwarded address
@@ -136,6 +142,18 @@ impl Settings {
     #[must_use]
     pub fn forwarded_hops(self, hops: NonZeroUsize) -> Self {
         Self { forwarded_hops: Some(hops), ..self }
+    }
+
+    /// Trusts this header for the country of a client; see [the field](Self::country_header).
+    #[must_use]
+    pub fn country_header(self, name: HeaderName) -> Self {
+        Self { country_header: Some(name), ..self }
+    }
+
+    /// Looks up the countries of clients in this database.
+    #[must_use]
+    pub fn geo(self, geo: Geo) -> Self {
+        Self { geo: Some(Arc::new(geo)), ..self }
     }
 
     /// Allows an address to hold `most` connections at once.

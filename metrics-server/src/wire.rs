@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+use metrics_core::arrival::{Arrival, ArrivalPart};
 use metrics_core::event::Rendition;
 use metrics_core::{Action, EventError, PlayerEvent};
 use serde::Deserialize;
@@ -39,6 +40,13 @@ pub(crate) struct Event<'a> {
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
     let is_object = json.trim_ascii_start().starts_with('{');
     is_object.then(|| serde_json::from_str(json).ok()).flatten()
+}
+
+/// Where a viewer comes from: `referrer`, `utm_source`, `utm_medium` and `utm_campaign`, reduced.
+pub(crate) fn arrival(texts: [Option<&str>; 4]) -> Arrival {
+    let known = ArrivalPart::ALL.into_iter().zip(texts);
+    let known = known.filter_map(|(part, text)| Some((part, text?)));
+    known.fold(Arrival::default(), |arrival, (part, text)| arrival.with(part, text))
 }
 
 /// The name of a position on the wire.
@@ -196,8 +204,13 @@ impl Scalar<'_> {
 
     /// The text, if the value is one.
     pub(crate) fn text(&self) -> Option<String> {
+        self.as_str().map(str::to_owned)
+    }
+
+    /// The borrowed text, if the value is one.
+    pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => Some(text.clone().into_owned()),
+            Self::Text(text) => Some(text),
             _ => None,
         }
     }

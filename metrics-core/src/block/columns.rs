@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::arrivals::Arrivals;
 use super::coded::Coded;
 use super::numbers::{Numbers, Starts};
 use super::quality::Qualities;
@@ -29,6 +30,8 @@ pub(crate) struct Columns {
     pub(crate) session_data: Option<Coded<Option<Arc<str>>>>,
     /// The language of the track chosen last, if one was chosen.
     pub(crate) languages: Option<Coded<Option<Arc<str>>>>,
+    /// Referrer, campaign and country, as far as they are known.
+    pub(crate) arrivals: Option<Arrivals>,
     /// Startup time, rebuffering and failures.
     pub(crate) qualities: Option<Qualities>,
     pub(super) segments: Vec<u8>,

@@ -58,6 +58,7 @@ impl Detail {
         details.seek_wait_ms = next(6)?;
         details.scrubbed_ms = next(7)?;
         details.others = narrow(next(8))?;
+        details.unplaced_ms = next(9)?;
         if flags & 1 != 0 {
             let mut number = || reader.number_as().map(|number: u64| number.checked_sub(1));
             let (width, height, bitrate) = (number()?, number()?, number()?);
@@ -77,9 +78,9 @@ impl Detail {
 }
 
 /// The counters of details in the order of their flags. New counters are appended.
-fn numbers(details: &Details) -> [u64; 9] {
+fn numbers(details: &Details) -> [u64; 10] {
     let Details { seeks, fullscreens, tracks, renditions, clamped, .. } = *details;
-    let Details { seek_waits, seek_wait_ms, scrubbed_ms, others, .. } = *details;
+    let Details { seek_waits, seek_wait_ms, scrubbed_ms, others, unplaced_ms, .. } = *details;
     [
         seeks.into(),
         fullscreens.into(),
@@ -90,5 +91,6 @@ fn numbers(details: &Details) -> [u64; 9] {
         seek_wait_ms,
         scrubbed_ms,
         others.into(),
+        unplaced_ms,
     ]
 }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::arrivals::Arrivals;
 use super::coded::{Coded, Value, decode_text, encode_text};
 use super::columns::Columns;
 use super::detail::Detail;
@@ -104,6 +105,7 @@ impl Columns {
             pages: Some(Coded::of(rows.iter().map(|row| row.page.clone()))),
             session_data: Some(Coded::of(rows.iter().map(|row| row.session_data.clone()))),
             languages: Some(Coded::of(stored().map(language))),
+            arrivals: Some(Arrivals::of(rows)),
             qualities: Some(Qualities::of(stored().map(|stored| Quality::of(&stored.counters)))),
             segments,
             segment_ends,
@@ -144,6 +146,7 @@ impl Columns {
                 }
                 return !self.minute_runs.is_empty();
             }
+            Group::Arrivals => return self.arrivals.as_ref().is_some_and(|it| it.encode(out)),
         }
         true
     }
@@ -164,6 +167,7 @@ impl Columns {
                 .as_ref()
                 .map_or_else(UserAgentClass::default, |it| *it.get(session)),
             session_data: get(self.session_data.as_ref(), session),
+            arrival: self.arrivals.as_ref().map(|it| it.get(session)).unwrap_or_default(),
             stored: Stored {
                 started_at_ms,
                 last_event_at_ms: started_at_ms.wrapping_add(*after_ms),
@@ -192,6 +196,7 @@ impl Columns {
             Group::Languages => self.languages = Some(Coded::all(None)),
             Group::Quality => self.qualities = Some(Qualities::none(self.sessions)),
             Group::Minutes => self.minute_ends = vec![0; self.sessions],
+            Group::Arrivals => self.arrivals = Some(Arrivals::none()),
             _ => return Err(Damaged("a block lacks a group")),
         }
         Ok(())
@@ -235,6 +240,7 @@ impl Columns {
                 let (ids, _) = reader.take(8 * sessions)?.as_chunks();
                 self.row_ids = ids.iter().map(|id| RowId(u64::from_be_bytes(*id))).collect();
             }
+            Group::Arrivals => self.arrivals = Some(Arrivals::decode(reader, sessions)?),
             Group::Minutes => {
                 self.minute_ends.reserve_exact(sessions);
                 self.minute_runs.reserve(sessions);

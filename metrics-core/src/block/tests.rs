@@ -7,6 +7,7 @@ use proptest::sample::select;
 
 use super::{Block, Columns, Group, Groups, Row, RowId};
 use crate::Source;
+use crate::arrival::Arrival;
 use crate::event::Rendition;
 use crate::interval::{Interval, Segments};
 use crate::session::{Counters, Details, Minutes, Stored, over};
@@ -43,11 +44,12 @@ fn details() -> impl Strategy<Value = Details> {
     let rendition = rendition.prop_map(|it| {
         it.map(|((width, height), bitrate, codec)| Rendition { width, height, bitrate, codec })
     });
-    let numbers = prop::array::uniform9(number());
+    let numbers = prop::array::uniform10(number());
     let language = prop::option::of(select(vec!["nl", "en", ""]));
     (numbers, rendition, language).prop_map(|(numbers, rendition, language)| {
-        let [seeks, fullscreens, tracks, renditions, clamped, seek_waits, wait, scrubbed, others] =
+        let [seeks, fullscreens, tracks, renditions, clamped, seek_waits, wait, rest @ ..] =
             numbers;
+        let [scrubbed, others, unplaced] = rest;
         Details {
             seeks,
             fullscreens,
@@ -60,6 +62,7 @@ fn details() -> impl Strategy<Value = Details> {
             seek_wait_ms: u64::from(wait) << 20,
             scrubbed_ms: u64::from(scrubbed),
             others,
+            unplaced_ms: u64::from(unplaced) << 20,
         }
     })
 }
@@ -93,13 +96,19 @@ fn row() -> impl Strategy<Value = Row> {
         "http://[::1]:81/",
     ]);
     let data = select(vec!["", "{}", r#"{"plan":"free"}"#]);
+    let arrival = select(vec![
+        "{}",
+        r#"{"referrer":"a.example","country":"NL"}"#,
+        r#"{"referrer":"b.example","utm_source":"a","utm_medium":"b","utm_campaign":"c"}"#,
+    ]);
+    let arrival = arrival.prop_map(|json| Arrival::from_json(json).unwrap());
     (
         any::<u64>(),
         times,
         (segments(), minutes()),
         (any::<u64>(), any::<u64>()),
         page,
-        data,
+        (data, arrival),
         user_agent(),
         counters(),
     )
@@ -110,7 +119,7 @@ fn row() -> impl Strategy<Value = Row> {
                 (segments, minutes),
                 (view_ms, unique_ms),
                 page,
-                data,
+                (data, arrival),
                 user_agent,
                 counters,
             )| Row {
@@ -118,6 +127,7 @@ fn row() -> impl Strategy<Value = Row> {
                 page: Source::parse(page),
                 user_agent,
                 session_data: (!data.is_empty()).then(|| Arc::from(data)),
+                arrival,
                 stored: Stored {
                     started_at_ms: start_ms,
                     last_event_at_ms: end_ms,
@@ -174,6 +184,7 @@ proptest! {
         prop_assert_eq!(columns.pages, all.pages.filter(|_| groups.has(Group::Pages)));
         prop_assert_eq!(columns.user_agents, all.user_agents.filter(|_| groups.has(Group::UserAgents)));
         prop_assert_eq!(columns.languages, all.languages.filter(|_| groups.has(Group::Languages)));
+        prop_assert_eq!(columns.arrivals, all.arrivals.filter(|_| groups.has(Group::Arrivals)));
     }
 
     #[test]
@@ -226,6 +237,7 @@ fn two_rows_without_values() -> Block {
         page: None,
         user_agent: UserAgentClass::default(),
         session_data: None,
+        arrival: Arrival::default(),
         stored: Stored::finished(5, 6, None, &Segments::default()),
     };
     Block::encode(vec![row.clone(), row])
@@ -237,7 +249,14 @@ fn groups_without_values_are_omitted() {
     let left_out: Vec<_> = Group::ALL.into_iter().filter(|it| block.group(*it).is_none()).collect();
     assert_eq!(
         left_out,
-        [Group::Pages, Group::SessionData, Group::Quality, Group::Languages, Group::Minutes]
+        [
+            Group::Pages,
+            Group::SessionData,
+            Group::Quality,
+            Group::Languages,
+            Group::Minutes,
+            Group::Arrivals,
+        ]
     );
     // Two sessions take two bytes or less in most groups, beside the header of each group.
     assert!(block.bytes() < 60, "{}", block.bytes());

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::older;
+use crate::arrival::Arrival;
 use crate::export::{self, Record};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
@@ -55,6 +56,7 @@ impl Draft {
             source: None,
             user_agent: UserAgentClass::default(),
             session_data: None,
+            arrival: Arrival::default(),
         };
         let id = SessionId::new(key, name);
         Self { id, subject, expected: 0, stored, watched_at: None }.played(&[(0, 10_000)])
@@ -88,6 +90,11 @@ impl Draft {
 
     pub(super) fn with_session_data(mut self, data: &Value) -> Self {
         self.subject.session_data = Some(crate::containment::canonical(data));
+        self
+    }
+
+    pub(super) fn from(mut self, arrival: &str) -> Self {
+        self.subject.arrival = Arrival::from_json(arrival).expect("an arrival");
         self
     }
 

@@ -103,9 +103,12 @@ pub async fn a_record_has_the_written_values(store: &dyn Store) {
     {
         let draft = |name: &str| Draft::new(key, &format!("{number} {name}"), video.clone());
         let full = draft("full").with(user_agent).on("https://a.example:8443/%C3%A9/b%20c");
+        let full = full.from(
+            r#"{"referrer":"b.example","utm_source":"'\"\\ \u00e9","utm_medium":"a","utm_campaign":"%","country":"NL"}"#,
+        );
         drafts.push(Draft { stored: everything(), ..full.with_session_data(&awkward()) });
         drafts.push(Draft { stored: nothing(), ..draft("empty").with_session_data(&json!({})) });
-        let mut counts = draft("counts").on("http://[::1]/");
+        let mut counts = draft("counts").on("http://[::1]/").from(r#"{"country":"BE"}"#);
         counts.stored.counters = startup.clone();
         drafts.push(counts);
         let mut with_details = draft("tells");

@@ -29,6 +29,7 @@ fn foreign(draft: &Draft) -> Foreign {
             page: subject.source.clone(),
             user_agent: subject.user_agent,
             session_data: subject.session_data.as_deref().map(Into::into),
+            arrival: subject.arrival.clone(),
             stored: draft.stored.clone(),
         },
         equal_before: None,

@@ -1,12 +1,19 @@
 //! A selection matches exactly the sessions that it describes.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use super::draft::{Draft, all, days, described, fill, key, numbered, object, selected, start};
+use super::draft::{
+    Draft, all, close, days, described, fill, key, later, numbered, object, selected, start,
+};
 use super::older;
+use crate::arrival::ArrivalPart;
 use crate::engagement::Resolution;
 use crate::key::ApiKey;
-use crate::query::Selection;
+use crate::query::{Dimension, Filter, Metric, Query, Selection, Timeframe};
+use crate::report::Reports;
+use crate::scan::DimensionValue;
 use crate::store::{Instance, Store};
 use crate::time_bucket::{Buckets, Width};
 use crate::video::Video;
@@ -204,6 +211,49 @@ pub async fn session_data_is_selected_by_containment(store: &dyn Store) {
     for (part, expected) in cases {
         assert_eq!(selected(store, session(&part)).await, expected, "{part}");
     }
+}
+
+/// Parts of where viewers come from group and select sessions, open ones, closed ones and one that goes on.
+pub async fn where_viewers_come_from_is_a_dimension(store: &dyn Store) {
+    let key = key(store).await;
+    let draft = |name| Draft::new(&key, name, Video::labelled("intro"));
+    let closed = [
+        draft("none"),
+        draft("one").from(r#"{"referrer":"a.example","country":"NL"}"#),
+        draft("two").from(r#"{"utm_source":"a","utm_medium":"b","utm_campaign":"c"}"#),
+    ];
+    fill(store, &closed).await;
+    close(store).await;
+    let goes_on = draft("one").expecting(1).played(&[(0, 20_000)]);
+    let open = draft("three").from(r#"{"referrer":"a.example","country":"BE"}"#);
+    fill(store, &[goes_on, open.open_at(Instance(1))]).await;
+
+    let count = async |dimension: &str, filter: &Filter| {
+        let dimension = dimension.parse().expect("a dimension");
+        let query = Query::new([Metric::Plays]).by(dimension).with_filter(filter.clone());
+        let query = query.during(Timeframe::ALL);
+        let answer = Reports::new(store, later(30_000)).query(&query).await.expect("answered").0;
+        let rows = answer.results.into_iter().map(|row| {
+            let value = match &row.dimensions[..] {
+                [DimensionValue::Text(text)] => text.to_string(),
+                other => format!("{other:?}"),
+            };
+            (value, row.numbers.metrics[0].unwrap_or_default())
+        });
+        rows.collect::<BTreeMap<_, _>>()
+    };
+    let check = async |dimension, filter: &Filter, expected: &[(&str, f64)]| {
+        let expected = expected.iter().map(|(value, plays)| ((*value).to_owned(), *plays));
+        assert_eq!(count(dimension, filter).await, expected.collect(), "{dimension}");
+    };
+    let (all, none) = (Filter::default(), "[Null]");
+    check("referrer", &all, &[(none, 2.0), ("a.example", 2.0)]).await;
+    check("country", &all, &[(none, 2.0), ("NL", 1.0), ("BE", 1.0)]).await;
+    check("utm_source", &all, &[(none, 3.0), ("a", 1.0)]).await;
+    check("utm_medium", &all, &[(none, 3.0), ("b", 1.0)]).await;
+    check("utm_campaign", &all, &[(none, 3.0), ("c", 1.0)]).await;
+    let dutch = Filter::is(Dimension::Arrival(ArrivalPart::Country), ["NL"]);
+    check("referrer", &dutch, &[("a.example", 1.0)]).await;
 }
 
 /// A session must match all parts of a selection.

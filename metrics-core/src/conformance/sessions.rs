@@ -62,6 +62,7 @@ pub(super) fn everything() -> Stored {
                 seek_waits: 9,
                 seek_wait_ms: 10,
                 scrubbed_ms: 1_300,
+                unplaced_ms: 11,
                 others: u32::MAX,
             },
         },

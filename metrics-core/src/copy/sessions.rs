@@ -197,6 +197,7 @@ fn first_write(session: &OpenSession, video: &VideoRecord) -> SessionWrite {
         source: row.page,
         user_agent: row.user_agent,
         session_data: row.session_data.map(|data| data.to_string()),
+        arrival: row.arrival,
     };
     SessionWrite {
         id: session.id,

@@ -22,6 +22,7 @@ pub(super) fn fingerprint(step: &Step, timestamp_ms: i64, salt: u64, repeats: u3
         // Several kinds of event end up here, so its name counts as well.
         Step::Other { name_print } => (11, *name_print),
         Step::RateChange { .. } => (11, fnv1a(*b"ratechange")),
+        Step::Report(report) => (12, report.print()),
     };
     let mut hash = Sha256::new();
     hash.update(salt.to_le_bytes());

@@ -12,7 +12,8 @@
 //! ignored.
 
 use crate::event::{
-    Action, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, RATE_MAX, Rendition,
+    Action, Ads, CheckedEvent, DURATION_MS_MAX, POSITION_MS_MAX, PlayerEvent, PlayerState,
+    RATE_MAX, Rendition, Report,
 };
 use crate::interval::Segments;
 use crate::session::{MINUTE_MS, Minutes, Moment, Reach, SPAN_MINUTES, Session, Writers};
@@ -116,7 +117,10 @@ impl Run {
                 if event.timestamp_ms.is_some() {
                     self.end_ms = self.end_ms.max(POSITION_MS_MAX);
                 }
-                let is_end = matches!(event.action, Action::Play { .. } | Action::Pause { .. });
+                let is_end = matches!(
+                    event.action,
+                    Action::Play { .. } | Action::Pause { .. } | Action::Report(_)
+                );
                 self.ends += usize::from(is_end);
                 self.comes_twice(&checked, event);
             }
@@ -253,6 +257,14 @@ fn read(line: &str) -> Option<Line> {
         "source" => {
             Action::SourceSet(Rendition { codec: Some(line.to_owned()), ..Rendition::default() })
         }
+        "starts" => state(PlayerState::Starting, position),
+        "plays" => state(PlayerState::Playing, position),
+        "waits" => state(PlayerState::Waiting, position),
+        "seeks" => state(PlayerState::Seeking, position),
+        "stops" => state(PlayerState::Stopped, position),
+        "errs" => state(PlayerState::Failed, position),
+        "ads" => Action::Report(Report { ads: Some(Ads::Begin), ..Report::default() }),
+        "content" => Action::Report(Report { ads: Some(Ads::End), ..Report::default() }),
         "lose" => return Some(Line { content: LineContent::Lose, after_ms }),
         "resume" => return Some(Line { content: LineContent::Resume, after_ms }),
         "leave" => return Some(Line { content: LineContent::Leave, after_ms }),
@@ -264,6 +276,13 @@ fn read(line: &str) -> Option<Line> {
     Some(Line { content: LineContent::Event(event), after_ms })
 }
 
+/// A report of a state, at a position unless it is 0.
+fn state(state: PlayerState, position: f64) -> Action {
+    let position_ms = (0.0 < position).then_some((position * 1_000.0) as u32);
+    let rate = position_ms.map(|ms| f64::from(1 + ms % 3));
+    Action::Report(Report { state: Some(state), position_ms, rate, ..Report::default() })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -271,9 +290,10 @@ mod tests {
     use super::*;
 
     fn line() -> impl Strategy<Value = String> {
-        let names = "play|pause|text|playing|stall|flow|rate|seeked|track|lose|resume|leave|reload";
+        let names = "play|pause|text|playing|stall|flow|rate|seeked|track|lose|resume|leave|reload|\
+                     starts|plays|waits|seeks|stops|errs|ads|content";
         let names: Vec<_> = names.split('|').collect();
-        let position = prop_oneof![8 => 0.0..90.0, 1 => Just(1e11)];
+        let position = prop_oneof![2 => Just(0.0), 8 => 0.0..90.0, 1 => Just(1e11)];
         // Some at the same time, and some after a gap that is too long to be playback.
         let after_ms = prop_oneof![1 => Just(0), 6 => 0..20_000, 1 => 50_000..90_000];
         let timestamp_ms = prop::option::of(prop_oneof![6 => 0_i64..200_000, 1 => any::<i64>()]);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::left_out::{Reason, Tally};
 use super::read::{OldSession, OldVideo, SessionLines};
 use super::watched::{Line, Watched, instant_ms};
+use crate::arrival::Arrival;
 use crate::block::Row;
 use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::import::Foreign;
@@ -104,10 +105,10 @@ pub(super) fn session(
     // A duration of the old server may be a view time, so the duration of the video is unknown.
     let segments = Segments::from_iter(watched.segments);
     let id = session_id(&subject.key, old.id).into();
-    let Subject { key, video, source: page, user_agent, session_data } = subject;
+    let Subject { key, video, source: page, user_agent, session_data, arrival } = subject;
     let session_data = session_data.map(Arc::from);
     let stored = Stored::finished(started_at_ms, last_event_at_ms, None, &segments);
-    let row = Row { id, page, user_agent, session_data, stored };
+    let row = Row { id, page, user_agent, session_data, arrival, stored };
     Some(Foreign { key, video, row, equal_before: None })
 }
 
@@ -149,6 +150,7 @@ fn subject(
         source,
         user_agent: user_agent(old),
         session_data: session_data.map(|data| canonical(&Value::Object(data))),
+        arrival: Arrival::default(),
     })
 }
 

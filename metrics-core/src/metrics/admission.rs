@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Metrics;
 use super::join::{Join, JoinError, SESSION_BYTES_MAX};
+use crate::arrival::Arrival;
 use crate::containment::{canonical, has_nul, is_too_deep};
 use crate::key::{ApiKey, SessionId};
 use crate::keyring::Valid;
@@ -65,13 +66,15 @@ impl Metrics {
         let user_agent = self.user_agent_class(&join)?;
         let id = SessionId::new(&join.key, &join.session);
         let charge = self.charge((&join.key, id), join.address, &valid)?;
+        let arrival = join.arrival.only(&self.inner.arrival_parts);
+        let arrival = page.iter().fold(arrival, Arrival::outside);
         let source = page
             .and_then(|page| valid.settings.reduce(page).reduced(self.inner.page_detail))
             .and_then(|page| self.inner.quotas.pages.admit(&join.key, &charge, page));
         let salt = join.key.salt(&join.session);
         let clock_shift_ms = join.key.clock_shift_ms(&join.session);
         let subject =
-            Subject { key: join.key, video: join.video, source, user_agent, session_data };
+            Subject { key: join.key, video: join.video, source, user_agent, session_data, arrival };
         let (charge, sends_heartbeats) = (Some(charge), join.sends_heartbeats);
         Ok(Admitted { id, salt, clock_shift_ms, subject, charge, sends_heartbeats })
     }

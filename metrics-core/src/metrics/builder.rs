@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::admission::Bots;
 use super::{Inner, Metrics};
+use crate::arrival::ArrivalPart;
 use crate::budget::Budget;
 use crate::key::limits::Limits;
 use crate::keyring::Keyring;
@@ -28,6 +29,7 @@ pub struct Builder {
     retention: Option<Span>,
     limits: Limits,
     page_detail: PageDetail,
+    arrival_parts: Vec<ArrivalPart>,
     memory: Budget,
 }
 
@@ -40,6 +42,7 @@ impl Builder {
             retention: None,
             limits: Limits::default(),
             page_detail: PageDetail::default(),
+            arrival_parts: ArrivalPart::ALL.to_vec(),
             memory: Budget::new(MEMORY),
         }
     }
@@ -82,6 +85,12 @@ impl Builder {
         Self { page_detail, ..self }
     }
 
+    /// Sets which parts of where viewers come from are recorded. The default records all that joins have.
+    #[must_use]
+    pub fn arrival_parts(self, parts: impl Into<Vec<ArrivalPart>>) -> Self {
+        Self { arrival_parts: parts.into(), ..self }
+    }
+
     /// Sets how many videos a key may have: [`VIDEOS_MAX`](crate::limits::VIDEOS_MAX) by default. Sessions of further
     /// videos are refused with [`NotStored::TooManyVideos`](crate::recorder::NotStored); those of existing videos are
     /// recorded as before. Instances that add videos at the same moment may exceed the limit by a few.
@@ -112,7 +121,8 @@ impl Builder {
     /// Outside of a Tokio runtime with a clock: its tasks need one.
     #[must_use]
     pub fn start(self) -> Metrics {
-        let Self { store, bots, clock, retention, limits, page_detail, memory } = self;
+        let Self { store, bots, clock, retention, limits, page_detail, arrival_parts, memory } =
+            self;
         let lifeline: Lifeline = Arc::new(watch::Sender::new(Shutdown::Running));
         if let Some(span) = retention {
             let retention = Retention { store: Arc::clone(&store), clock: clock.clone(), span };
@@ -135,8 +145,17 @@ impl Builder {
         let (end, ended) = watch::channel(false);
         tokio::spawn(write(Arc::clone(&recorder), lifeline.subscribe(), end));
         let classifier = Classifier::new();
-        let inner =
-            Inner { recorder, keyring, quotas, page_detail, classifier, bots, lifeline, ended };
+        let inner = Inner {
+            recorder,
+            keyring,
+            quotas,
+            page_detail,
+            arrival_parts,
+            classifier,
+            bots,
+            lifeline,
+            ended,
+        };
         Metrics { inner: Arc::new(inner) }
     }
 }

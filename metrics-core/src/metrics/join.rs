@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::arrival::{Arrival, ArrivalPart};
 use crate::containment::DEPTH_MAX;
 use crate::key::ApiKey;
 use crate::quota::RateExceeded;
@@ -26,6 +27,7 @@ pub struct Join {
     pub(super) origin: Option<String>,
     pub(super) address: Option<u64>,
     pub(super) session_data: Option<Map<String, Value>>,
+    pub(super) arrival: Arrival,
     pub(super) sends_heartbeats: bool,
 }
 
@@ -44,6 +46,7 @@ impl Join {
             origin: None,
             address: None,
             session_data: None,
+            arrival: Arrival::default(),
             sends_heartbeats: false,
         }
     }
@@ -89,6 +92,19 @@ impl Join {
     #[must_use]
     pub fn session_data(self, data: Map<String, Value>) -> Self {
         Self { session_data: Some(data), ..self }
+    }
+
+    /// Where the viewer comes from. A referrer is not kept if it is the host of the page.
+    #[must_use]
+    pub fn arrival(self, arrival: Arrival) -> Self {
+        Self { arrival, ..self }
+    }
+
+    /// The country of the viewer, two letters of ISO 3166-1, beside the other parts of [`arrival`](Self::arrival), which
+    /// replaces it. Other texts have no effect.
+    #[must_use]
+    pub fn country(self, code: &str) -> Self {
+        Self { arrival: self.arrival.with(ArrivalPart::Country, code), ..self }
     }
 
     /// The page sends an event at least every 15 s while its video plays.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::error::QueryError;
+use crate::arrival::ArrivalPart;
 use crate::time_bucket::Width;
 
 /// A property of sessions.
@@ -37,10 +38,12 @@ pub enum Dimension {
     Device,
     /// The language of the track chosen last.
     Language,
+    /// Where the viewer comes from: `referrer`, `utm_source`, `utm_medium`, `utm_campaign`, `country`.
+    Arrival(ArrivalPart),
 }
 
 /// The dimensions without a parameter.
-const PLAIN: [Dimension; 10] = [
+const PLAIN: [Dimension; 15] = [
     Dimension::HourOfDay,
     Dimension::DayOfWeek,
     Dimension::Key,
@@ -51,6 +54,11 @@ const PLAIN: [Dimension; 10] = [
     Dimension::Platform,
     Dimension::Device,
     Dimension::Language,
+    Dimension::Arrival(ArrivalPart::Referrer),
+    Dimension::Arrival(ArrivalPart::UtmSource),
+    Dimension::Arrival(ArrivalPart::UtmMedium),
+    Dimension::Arrival(ArrivalPart::UtmCampaign),
+    Dimension::Arrival(ArrivalPart::Country),
 ];
 
 const TIME: &str = "time:";
@@ -59,7 +67,7 @@ const SESSION: &str = "session.";
 
 impl Dimension {
     /// The names of all dimensions, with `<interval>` and `<path>` as parameters.
-    pub const NAMES: [&'static str; 13] = [
+    pub const NAMES: [&'static str; 18] = [
         "time:<interval>",
         "hour_of_day",
         "day_of_week",
@@ -73,6 +81,11 @@ impl Dimension {
         "platform",
         "device",
         "language",
+        "referrer",
+        "utm_source",
+        "utm_medium",
+        "utm_campaign",
+        "country",
     ];
 
     /// The name, without an interval or a path.
@@ -91,6 +104,7 @@ impl Dimension {
             Self::Platform => "platform",
             Self::Device => "device",
             Self::Language => "language",
+            Self::Arrival(part) => part.name(),
         }
     }
 

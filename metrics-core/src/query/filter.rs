@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::dimension::Dimension;
 use super::error::{QueryError, check_count};
 use super::metric::named;
+use crate::arrival::ArrivalPart;
 use crate::containment::canonical;
 use crate::user_agent::{Browser, Device, Platform};
 
@@ -292,6 +293,11 @@ fn check_value(dimension: &Dimension, value: &str) -> Result<(), QueryError> {
         Dimension::Browser => known(&mut Browser::ALL.into_iter().map(Browser::name)),
         Dimension::Platform => known(&mut Platform::ALL.into_iter().map(Platform::name)),
         Dimension::Device => known(&mut Device::ALL.into_iter().map(Device::name)),
+        Dimension::Arrival(ArrivalPart::Country) => {
+            let is_code = ArrivalPart::Country.reduce(value).as_deref() == Some(value);
+            let expected = "a country: two capital letters of ISO 3166-1";
+            if is_code { Ok(()) } else { Err(QueryError::invalid(PARAMETER, value, expected)) }
+        }
         Dimension::HourOfDay => number(0, 23),
         Dimension::DayOfWeek => number(1, 7),
         Dimension::Time(_) => match DateTime::parse_from_rfc3339(value) {
@@ -306,7 +312,8 @@ fn check_value(dimension: &Dimension, value: &str) -> Result<(), QueryError> {
         | Dimension::SessionField(_)
         | Dimension::Page
         | Dimension::PageHost
-        | Dimension::Language => Ok(()),
+        | Dimension::Language
+        | Dimension::Arrival(_) => Ok(()),
     }
 }
 

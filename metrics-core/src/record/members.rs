@@ -13,7 +13,7 @@ use super::RecordError;
 use crate::query::{distance, excerpt, instant};
 
 /// Every member of a record, in the order of the export.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 39] = [
     "id",
     "started_at",
     "last_event_at",
@@ -22,6 +22,11 @@ const NAMES: [&str; 33] = [
     "metadata",
     "session_data",
     "source",
+    "referrer",
+    "utm_source",
+    "utm_medium",
+    "utm_campaign",
+    "country",
     "browser",
     "platform",
     "device",
@@ -37,6 +42,7 @@ const NAMES: [&str; 33] = [
     "seek_waits",
     "seek_wait_time",
     "scrubbed_time",
+    "unplaced_time",
     "fullscreens",
     "tracks",
     "language",

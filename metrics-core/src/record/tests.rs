@@ -78,8 +78,17 @@ fn view_times_follow_from_segments_or_stand_for_them() {
 }
 
 #[test]
+fn where_viewers_come_from_is_reduced() {
+    let members =
+        json!({"referrer": "https://www.a.example/?q=1", "utm_medium": " mail ", "country": "nl"});
+    let arrival = parse(members).unwrap().row.arrival;
+    let expected = r#"{"country":"NL","referrer":"a.example","utm_medium":"mail"}"#;
+    assert_eq!(arrival.to_json().as_deref(), Some(expected));
+}
+
+#[test]
 fn nothing_is_ignored() {
-    check_refused(json!({"referrer": "a"}), "`referrer` is unknown");
+    check_refused(json!({"referer": "a"}), "`referer` is unknown, did you mean `referrer`?");
     check_refused(json!({"view_tme": 1}), "did you mean `view_time`?");
     let twice = br#"{"key": "k", "key": "l"}"#;
     let error = SessionRecord::parse(twice, None, now()).unwrap_err().to_string();
@@ -111,6 +120,15 @@ fn values_that_do_not_fit_are_refused() {
     check_refused(json!({"metadata": []}), "`metadata` is [], expected an object");
     check_refused(json!({"session_data": {"a": "\0"}}), "without U+0000");
     check_refused(json!({"source": "/path"}), "`source` is \"/path\", expected the URL of a page");
+    check_refused(
+        json!({"referrer": "192.168.0.7"}),
+        "`referrer` is \"192.168.0.7\", expected a host",
+    );
+    check_refused(
+        json!({"utm_source": "me@a.example"}),
+        "expected a text that is no e-mail address",
+    );
+    check_refused(json!({"country": 7}), "`country` is 7, expected two letters");
     check_refused(json!({"browser": "Netscape"}), "expected one of \"brave\", \"chrome\"");
     check_refused(json!({"duration": 0}), "leave out a duration that is unknown");
     check_refused(json!({"duration": 604_801}), "seconds from 0.001 to 604800");
@@ -139,6 +157,8 @@ fn row_ids_are_of_the_content_or_the_id() {
         json!({"seeks": 1}),
         json!({"source": "http://a/"}),
         json!({"device": "mobile"}),
+        json!({"country": "NL"}),
+        json!({"utm_source": "NL"}),
         json!({"last_event_at": "2024-02-29T12:00:00Z"}),
     ] {
         assert_ne!(parse(other).unwrap().row.id, one.row.id);

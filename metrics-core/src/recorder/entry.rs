@@ -77,10 +77,10 @@ impl Entry {
 
     /// A session from the spool file of another recorder. No more events of it arrive.
     pub(super) fn recovered(id: SessionId, subject: Arc<Subject>) -> Self {
-        let Subject { key, video, source, session_data, .. } = &*subject;
+        let Subject { key, video, source, session_data, arrival, .. } = &*subject;
         let (page, data) = (source.as_ref().map(Source::as_str), session_data.as_deref());
         let texts = [Some(key.as_str()), video.identifier(), video.metadata(), page, data];
-        let text_bytes = texts.into_iter().flatten().map(str::len).sum();
+        let text_bytes = texts.into_iter().flatten().map(str::len).sum::<usize>() + arrival.bytes();
         let state = Mutex::default();
         Self { id, subject, salt: 0, clock_shift_ms: 0, charge: None, text_bytes, state }
     }

@@ -17,7 +17,19 @@ pub(super) enum Input {
 
 impl Input {
     pub(super) fn is_play(&self) -> bool {
-        matches!(self, Self::Event(event, _) if matches!(event.step, Step::Play { .. }))
+        match self {
+            Self::Event(event, _) => match &event.step {
+                Step::Play { .. } => true,
+                Step::Report(report) => report.begins(),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether the input is a report, which has its place among the others by itself.
+    pub(super) fn is_report(&self) -> bool {
+        matches!(self, Self::Event(event, _) if matches!(event.step, Step::Report(_)))
     }
 
     /// Whether the input may belong to a session whose first play arrives later.

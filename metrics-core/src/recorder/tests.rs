@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::*;
+use crate::arrival::Arrival;
 use crate::event::PlayerEvent;
 use crate::interval::Segments;
 use crate::key::ApiKey;
@@ -69,6 +70,7 @@ fn admitted(number: usize) -> Admitted {
             source: None,
             user_agent: UserAgentClass::default(),
             session_data: None,
+            arrival: Arrival::default(),
         },
         charge: None,
         sends_heartbeats: false,

@@ -48,6 +48,9 @@ pub struct Numbers {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Compared {
+    /// The dimension values of the compared row, if they differ from those of the row: its time bucket. `None` without
+    /// a time dimension, and for a bucket that has no counterpart.
+    pub dimensions: Option<Vec<DimensionValue>>,
     /// Each metric.
     pub metrics: Vec<Option<f64>>,
     /// The change from this metric to the current one, relative to this one: 0.2 is 20 % more. `None` if either does
@@ -234,7 +237,9 @@ impl Join {
         let values: Option<Vec<_>> = values.collect();
         let group = values.as_ref().and_then(|values| self.compared.grouping.find(values));
         let compared = &self.compared;
-        Compared::new(metrics, read(compared, &compared.tallies, group, values.as_deref()))
+        let then = read(compared, &compared.tallies, group, values.as_deref());
+        let has_time = self.buckets.iter().any(Option::is_some);
+        Compared { dimensions: values.filter(|_| has_time), ..Compared::new(metrics, then) }
     }
 
     fn compare_total(&self, metrics: &[Option<f64>]) -> Result<Compared, ScanError> {
@@ -249,6 +254,6 @@ impl Compared {
             (Some(now), Some(then)) if *then != 0.0 => Some((now - then) / then),
             _ => None,
         });
-        Self { change: change.collect(), metrics: compared }
+        Self { dimensions: None, change: change.collect(), metrics: compared }
     }
 }

@@ -156,6 +156,7 @@ fn has(columns: &Columns, group: Group) -> bool {
         Group::Quality => columns.qualities.as_ref().is_some_and(|it| it.len() == sessions),
         Group::Languages => fits(columns.languages.as_ref(), sessions),
         Group::Minutes => columns.has_minutes(),
+        Group::Arrivals => columns.arrivals.as_ref().is_some_and(|it| it.are_of(sessions)),
         // No report needs them.
         Group::Details | Group::RowIds => true,
     }
@@ -179,6 +180,7 @@ pub(super) fn groups_of(dimension: &Dimension) -> Groups {
         }
         Dimension::SessionField(_) => groups.with(Group::SessionData),
         Dimension::Language => groups.with(Group::Languages),
+        Dimension::Arrival(_) => groups.with(Group::Arrivals),
         Dimension::Time(_)
         | Dimension::HourOfDay
         | Dimension::DayOfWeek
@@ -230,6 +232,10 @@ pub(super) fn column<'a>(
         Dimension::Language => coded(view, columns.languages.as_ref(), |language| {
             Ok(ValueRef::of(language.as_deref()))
         }),
+        Dimension::Arrival(part) => {
+            let column = columns.arrivals.as_ref().map(|arrivals| arrivals.part(*part));
+            coded(view, column, |value| Ok(ValueRef::of(value.as_deref())))
+        }
     }
 }
 

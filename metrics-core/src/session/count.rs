@@ -3,7 +3,7 @@
 use super::latest::Startup;
 use super::playhead::MarkKind;
 use super::{Moment, Session};
-use crate::event::Step;
+use crate::event::{CheckedReport, PlayerState, Rendition, Step};
 
 /// The kind of an event.
 pub(super) enum Counted {
@@ -50,9 +50,32 @@ impl Session {
                     details.rendition = Some(rendition.clone());
                 }
             }
+            Step::Report(report) => return self.count_report(report, at),
             Step::RateChange { rate_milli: None } | Step::Other { .. } => details.others += 1,
         }
         Counted::Changed(true)
+    }
+
+    /// Counts what a report tells beside the state of playback.
+    fn count_report(&mut self, report: CheckedReport, at: Moment) -> Counted {
+        self.starts_up(|startup| match report.state {
+            Some(PlayerState::Starting) => startup.play(at),
+            Some(PlayerState::Playing) => startup.playing(at),
+            _ => {}
+        });
+        if let Some(startup_ms) = report.startup_ms {
+            self.starts_up(|startup| startup.report(startup_ms, at));
+        }
+        let details = &mut self.counters.details;
+        details.fullscreens += u32::from(report.is_expansion);
+        if report.bitrate.is_some() {
+            details.renditions += 1;
+            if self.latest.rendition.is_latest(at) {
+                let bitrate = report.bitrate;
+                details.rendition = Some(Rendition { bitrate, ..Rendition::default() });
+            }
+        }
+        MarkKind::of_report(report).map_or(Counted::Changed(true), Counted::Mark)
     }
 
     /// Applies a step of the startup, and returns whether that changed the startup time.

@@ -55,9 +55,20 @@ pub struct Details {
     /// Milliseconds of video that were played between the jumps of a drag: view time that does not count as watched.
     #[serde(skip_serializing_if = "is_zero_ms")]
     pub scrubbed_ms: u64,
+    /// Milliseconds of video that were played at unknown positions: view time that counts in no second of the video.
+    #[serde(skip_serializing_if = "is_zero_ms")]
+    pub unplaced_ms: u64,
     /// Events of any other kind.
     #[serde(skip_serializing_if = "is_zero")]
     pub others: u32,
+}
+
+impl Details {
+    /// The view time that is no segment, in milliseconds.
+    #[must_use]
+    pub fn outside_ms(&self) -> u64 {
+        self.scrubbed_ms.saturating_add(self.unplaced_ms)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]

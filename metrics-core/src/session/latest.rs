@@ -25,21 +25,22 @@ impl Latest {
     }
 }
 
-/// The first play intent, and the first frame.
-#[derive(Clone, Copy, Debug)]
+/// The first play intent, and the first frame; and the startup time that the player measured itself.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Startup {
-    play: Moment,
+    play: Option<Moment>,
     playing: Option<Moment>,
+    reported: Option<(Moment, u32)>,
 }
 
 impl Startup {
     pub(super) fn new(play: Moment) -> Self {
-        Self { play, playing: None }
+        Self { play: Some(play), ..Self::default() }
     }
 
     pub(super) fn play(&mut self, at: Moment) {
-        if was_before(at, self.play) {
-            self.play = at;
+        if self.play.is_none_or(|play| was_before(at, play)) {
+            self.play = Some(at);
         }
     }
 
@@ -49,16 +50,25 @@ impl Startup {
         }
     }
 
-    /// The startup time in milliseconds, if startup is over.
+    /// Notes the startup time that the player measured. The first report counts.
+    pub(super) fn report(&mut self, startup_ms: u32, at: Moment) {
+        if self.reported.is_none_or(|(reported, _)| was_before(at, reported)) {
+            self.reported = Some((at, startup_ms));
+        }
+    }
+
+    /// The startup time in milliseconds, if startup is over: by the player's events, or else as it measured.
     pub(super) fn ms(&self) -> Option<u32> {
-        self.playing.map(|playing| saturate(self.play.until_ms(playing)))
+        let lasted_ms = |(play, playing): (Moment, Moment)| saturate(play.until_ms(playing));
+        let reported_ms = self.reported.map(|(_, startup_ms)| startup_ms);
+        self.play.zip(self.playing).map(lasted_ms).or(reported_ms)
     }
 }
 
 /// Returns whether `at` was before `other` by the player's clock. Without its timestamps, the order of arrival counts.
 fn was_before(at: Moment, other: Moment) -> bool {
-    let known = at.timestamp_ms.zip(other.timestamp_ms);
-    known.is_some_and(|(at_ms, other_ms)| at_ms < other_ms)
+    let is_known = at.timestamp_ms.is_some() && other.timestamp_ms.is_some();
+    is_known && at.precedes(other) == Some(true)
 }
 
 #[cfg(test)]

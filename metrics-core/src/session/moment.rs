@@ -14,13 +14,16 @@ pub struct Moment {
     /// sessions among all others, so a recorder shifts it: see
     /// [`ApiKey::clock_shift_ms`](crate::ApiKey::clock_shift_ms).
     pub timestamp_ms: Option<i64>,
+    /// The order among events with the same timestamp: the number of a [report](crate::event::Report), 0 for others. It is
+    /// not stored.
+    pub sequence: u32,
 }
 
 impl Moment {
     /// A moment known by the server's time of day alone.
     #[must_use]
     pub const fn received(received_ms: i64) -> Self {
-        Self { received_ms, steady_ms: None, timestamp_ms: None }
+        Self { received_ms, steady_ms: None, timestamp_ms: None, sequence: 0 }
     }
 
     /// Milliseconds from this moment to `later`, by the player's clock if both have it; 0 if `later` is not later.
@@ -39,13 +42,16 @@ impl Moment {
             received_ms: self.received_ms.saturating_sub(ms),
             steady_ms: self.steady_ms.map(|steady_ms| steady_ms.saturating_sub(ms)),
             timestamp_ms: None,
+            sequence: 0,
         }
     }
 
     /// Whether this moment precedes `other`, or `None` if they have no common clock.
     pub(super) fn precedes(self, other: Self) -> Option<bool> {
         match (self.timestamp_ms, other.timestamp_ms) {
-            (Some(this), Some(other)) => Some(this < other),
+            (Some(this_ms), Some(other_ms)) => {
+                Some((this_ms, self.sequence) < (other_ms, other.sequence))
+            }
             (None, None) => Some(self.arrival_ms(other) < other.arrival_ms(self)),
             _ => None,
         }

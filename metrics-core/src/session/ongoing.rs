@@ -13,7 +13,7 @@ const UNWRITTEN_MS_MAX: i64 = 60_000;
 
 impl Stored {
     /// Returns the estimated position of playback at `now_ms` (Unix milliseconds), in milliseconds of video, if a
-    /// segment is open. Its viewer is assumed to watch on.
+    /// segment with a place is open. Its viewer is assumed to watch on.
     ///
     /// # Errors
     ///
@@ -21,7 +21,7 @@ impl Stored {
     pub(crate) fn position_ms(&self, now_ms: i64) -> Result<Option<u32>, Damaged> {
         let Some((playhead, open, until)) = self.going_on()? else { return Ok(None) };
         let now = Moment::received(now_ms.max(until.received_ms));
-        Ok(Some(playhead.end_at(&open, now)))
+        Ok(Some(playhead.end_at(&open, now)).filter(|_| !open.is_unplaced))
     }
 
     /// Adds the minutes from the last write to `now_ms` (Unix milliseconds), if a segment is open. Its viewer is assumed

@@ -47,6 +47,8 @@ pub(super) struct Open {
     pub(super) is_echoed: bool,
     /// Whether the play arrived when it happened, from a client that writes positions as text.
     pub(super) is_live: bool,
+    /// Whether the player reports no positions: the segment begins at 0, and is view time without a place.
+    pub(super) is_unplaced: bool,
     /// The end of the segment before, if the player may have resumed there and reports it as 0.
     pub(super) resumed_ms: Option<u32>,
     /// The current rate and the fastest so far, in thousandths.
@@ -83,6 +85,7 @@ impl Open {
             has_jumped: false,
             is_echoed: false,
             is_live: false,
+            is_unplaced: false,
             resumed_ms: None,
             rate_milli,
             rate_milli_max: rate_milli,
@@ -106,6 +109,7 @@ impl Open {
 
     /// Returns the end without another event, in a video of this duration.
     pub(super) fn end_ms(&self, duration_ms: Option<u32>) -> u32 {
+        let duration_ms = duration_ms.filter(|_| !self.is_unplaced);
         let end_ms = duration_ms.unwrap_or(POSITION_MS_MAX);
         if self.is_echoed { end_ms.min(self.echo_end_ms()) } else { end_ms }
     }

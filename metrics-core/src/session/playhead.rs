@@ -21,6 +21,9 @@
 //!   pause fits that.
 //! * **Waits.** A position in `rebuffering_start` reports how far playback got; a wait during which playback moved on
 //!   was none (`@maveio/metrics` 0.0.x). A wait that a jump causes is the latency of a seek and no rebuffering.
+//! * **States.** A client that reports states (CMCD) sends no plays and pauses. A report that a state goes on changes
+//!   nothing. Playback continues until a report of another state; without positions it is view time without a place. A
+//!   wait counts if the player plays, or within a jump as the latency of the seek.
 //! * **Minutes.** The minutes at which a segment was open, by the server's time of day: see [`Minutes`].
 //! * **Scrubbing.** A segment of less than a quarter of a second between two jumps counts as view time, and not as
 //!   watched.
@@ -30,12 +33,14 @@ mod echo;
 mod estimate;
 mod late;
 mod mark;
+mod report;
 mod revise;
 mod waits;
 
 use self::close::{End, is_past};
 use self::late::Late;
 pub(super) use self::mark::{Mark, MarkKind};
+use self::report::Told;
 use self::waits::Stall;
 use super::open::{Closed, JUMP_MS, Known, Open, RATE_MILLI};
 use super::{Counters, Minutes, Moment};
@@ -57,6 +62,7 @@ pub(super) struct Playhead {
     stalled: Option<Stall>,
     // Not stored: events of one time arrive together.
     late: Option<Box<Late>>,
+    told: Told,
     /// The segment closed last.
     pub(super) last: Option<Closed>,
     /// The duration of the video, if it is known.
@@ -94,6 +100,7 @@ impl Playhead {
             state: State::Paused,
             stalled: None,
             late: None,
+            told: Told::default(),
             last: None,
             duration_ms: None,
             disproved_ms: None,
@@ -126,6 +133,7 @@ impl Playhead {
             MarkKind::Stalled { from_ms } => self.stall(from_ms, at, tally.counters),
             MarkKind::Flowing => self.flow(at, tally.counters),
             MarkKind::Rate { rate_milli } => self.change_rate(rate_milli, at),
+            MarkKind::Report(report) => self.follow(&report, at, tally),
             MarkKind::Duration => {}
             MarkKind::Lost => {
                 if let State::Playing(open) = self.state {
@@ -229,7 +237,11 @@ impl Playhead {
         let changes_duration = mark.duration_ms.is_some_and(|ms| Some(ms) != self.duration_ms);
         changes_duration
             || match mark.kind {
-                MarkKind::Play { .. } | MarkKind::Lost | MarkKind::Resumed | MarkKind::Left => true,
+                MarkKind::Play { .. }
+                | MarkKind::Report(_)
+                | MarkKind::Lost
+                | MarkKind::Resumed
+                | MarkKind::Left => true,
                 MarkKind::Pause { .. } | MarkKind::Jump { .. } => self.state != State::Paused,
                 MarkKind::Stalled { .. } => self.stalled.is_none(),
                 MarkKind::Flowing => self.stalled.is_some(),

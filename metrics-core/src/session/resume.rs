@@ -37,7 +37,8 @@ pub struct Stored {
     /// The unique view time, in milliseconds.
     pub unique_ms: u64,
     /// All segments, as [`Segments::encode`] writes them. An open segment ends where it is known to have run.
-    /// [Scrubbed](super::Details::scrubbed_ms) video is view time, and no segment.
+    /// [Scrubbed](super::Details::scrubbed_ms) and [unplaced](super::Details::unplaced_ms) video is view time, and no
+    /// segment.
     pub segments: Vec<u8>,
     /// The minutes at which the session played. An open segment counts as far as it is known to have run.
     pub minutes: Minutes,
@@ -137,7 +138,7 @@ impl Session {
             started_at_ms: self.started_at_ms,
             last_event_at_ms: self.last_event_at_ms,
             duration_ms: playhead.duration_ms,
-            view_ms: segments.len_ms() + counters.details.scrubbed_ms,
+            view_ms: segments.len_ms() + counters.details.outside_ms(),
             unique_ms: segments.union().len_ms(),
             segments: segments.encode(),
             minutes,
@@ -165,11 +166,17 @@ impl Session {
         let mut segments = Segments::decode(&stored.segments)?;
         let mut reader = Reader::new(&stored.resume);
         let (playhead, writes_text) = stored.playhead(&mut reader)?;
-        let running = playhead.running(Moment::received(stored.last_event_at_ms));
+        let reached = Moment::received(stored.last_event_at_ms);
+        let running = playhead.running(reached);
         if running.is_some_and(|running| !segments.remove(running)) {
             return Err(Damaged("the open segment is not among the segments"));
         }
-        let view_ms = segments.len_ms().saturating_add(stored.counters.details.scrubbed_ms);
+        let mut counters = stored.counters.clone();
+        let unplaced_ms = &mut counters.details.unplaced_ms;
+        *unplaced_ms = unplaced_ms
+            .checked_sub(playhead.running_unplaced_ms(reached))
+            .ok_or(Damaged("the open segment is not in the view time without a place"))?;
+        let view_ms = segments.len_ms().saturating_add(counters.details.outside_ms());
         let writers = Writers::decode(&mut reader)?;
         let session = Self {
             started_at_ms: stored.started_at_ms,
@@ -179,7 +186,7 @@ impl Session {
             writes_text,
             segments,
             minutes: stored.minutes.clone(),
-            counters: stored.counters.clone(),
+            counters,
             playhead: playhead.watched(view_ms),
             recent: Vec::new(),
             startup: None,

@@ -21,10 +21,10 @@ pub struct Viewed {
 }
 
 impl Viewed {
-    /// The view time in milliseconds: the segments and [scrubbing](super::Details::scrubbed_ms).
+    /// The view time in milliseconds: the segments and [what is none](super::Details::outside_ms).
     #[must_use]
     pub fn view_ms(&self) -> u64 {
-        self.segments.len_ms() + self.counters.details.scrubbed_ms
+        self.segments.len_ms() + self.counters.details.outside_ms()
     }
 }
 
@@ -56,6 +56,7 @@ impl Session {
         };
         let playhead = self.replay(&mut sums);
         sums.segments.extend(playhead.running(reached));
+        sums.counters.details.unplaced_ms += playhead.running_unplaced_ms(reached);
         playhead.run_until(reached, &mut sums.minutes);
         (playhead, sums)
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::arrival::Arrival;
 use crate::session::{Counters, Details, Minutes, Stored};
 use crate::source::Source;
 use crate::user_agent::{Browser, Device, Platform, UserAgentClass};
@@ -70,6 +71,13 @@ pub(super) fn user_agent(browser: i32, platform: i32, device: i32) -> UserAgentC
 
 pub(super) fn page(url: &str) -> Result<Source, Damaged> {
     Source::parse(url).ok_or(Damaged("a page is not a URL"))
+}
+
+/// Decodes the column of the arrival, which is null without a known part.
+pub(super) fn arrival(json: Option<&str>) -> Result<Arrival, Damaged> {
+    let arrival =
+        json.map(|json| Arrival::from_json(json).ok_or(Damaged("an arrival is not JSON")));
+    Ok(arrival.transpose()?.unwrap_or_default())
 }
 
 pub(super) fn object(text: &str) -> Result<Map<String, Value>, Damaged> {

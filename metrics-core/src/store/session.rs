@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::id::{Instance, KeyId, Version, VideoId};
+use crate::arrival::Arrival;
 use crate::block::Row;
 use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
@@ -23,6 +24,8 @@ pub struct Subject {
     pub user_agent: UserAgentClass,
     /// Data that the page attaches to this viewing: canonical JSON of an object.
     pub session_data: Option<String>,
+    /// Where the viewer comes from: referrer, campaign and country.
+    pub arrival: Arrival,
 }
 
 /// A session to be written.
@@ -30,7 +33,7 @@ pub struct Subject {
 pub struct SessionWrite {
     /// Its id.
     pub id: SessionId,
-    /// Its key, video, page, user-agent classes and session data.
+    /// Its key, video, page, user-agent classes, session data and arrival.
     pub subject: Arc<Subject>,
     /// The version that the store must have; 0 if the session must not exist.
     pub expected: Version,
@@ -49,6 +52,7 @@ impl SessionWrite {
             page: self.subject.source.clone(),
             user_agent: self.subject.user_agent,
             session_data: self.subject.session_data.as_deref().map(Arc::from),
+            arrival: self.subject.arrival.clone(),
             stored: self.stored.clone(),
         }
     }

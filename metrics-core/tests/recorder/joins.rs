@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_core::arrival::{Arrival, ArrivalPart};
 use metrics_core::event::Action;
 use metrics_core::{Bots, Join, JoinError, Metrics, PlayerEvent, Selection, Video};
 use metrics_testing::Faults;
@@ -219,4 +220,29 @@ async fn a_session_is_identified_by_its_key_too() {
         viewing.apply(PlayerEvent::pause(2.0)).await.unwrap();
     }
     assert_eq!(site.plays().await, (2, 4_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_viewers_come_from_is_reduced_and_chosen() {
+    let site = Site::new();
+    let parts = [ArrivalPart::Referrer, ArrivalPart::UtmSource];
+    let store = Arc::new(site.store().await);
+    let metrics = site.builder(store).arrival_parts(parts).start();
+    let key = metrics.create_key().await.unwrap();
+    let known = Arrival::default()
+        .with(ArrivalPart::UtmSource, "\u{1}letter")
+        .with(ArrivalPart::UtmMedium, "mail")
+        .with(ArrivalPart::Country, "NL");
+    for (session, referrer) in
+        [("a", "https://me:pw@www.b.example/reset?token=1"), ("b", "https://example.com/from")]
+    {
+        let arrival = known.clone().with(ArrivalPart::Referrer, referrer);
+        let joined =
+            joining(&key, session).page("https://www.example.com/watch?v=1").arrival(arrival);
+        let viewing = metrics.join(joined).await.unwrap();
+        viewing.apply(PlayerEvent::play(0.0)).await.unwrap();
+    }
+    let expected =
+        [r#"{"referrer":"b.example","utm_source":"letter"}"#, r#"{"utm_source":"letter"}"#];
+    assert_eq!(site.arrivals().await, expected);
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use metrics_core::arrival::{Arrival, ArrivalPart};
 use metrics_core::event::Action;
 use metrics_core::recorder::{Recovered, Spool, SpoolError, Stopped};
 use metrics_core::store::Store;
 use metrics_core::{ApiKey, Metrics, PlayerEvent};
 use metrics_testing::{Faults, KillSwitch};
 
-use crate::support::{Site, join, segments, soon, wait_for_checkpoint};
+use crate::support::{Site, join, joining, segments, soon, wait_for_checkpoint};
 
 /// The time limit of a stop.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -73,6 +74,23 @@ async fn nothing_is_spilled_while_the_store_is_available() {
     assert_eq!(stopped, Stopped::Durable);
     assert_eq!(site.segments(&server.key, "a").await, [(0.0, 2.0)]);
     assert_eq!(recover(&site).await, Recovered::default());
+}
+
+/// A spilled session keeps where its viewer comes from.
+#[tokio::test(start_paused = true)]
+async fn where_viewers_come_from_is_recovered() {
+    let site = Site::new();
+    let server = Server::new(&site).await;
+    server.failures.store(100, Relaxed);
+    let arrival = Arrival::default()
+        .with(ArrivalPart::Referrer, "https://b.example/?q=1")
+        .with(ArrivalPart::Country, "nl");
+    let viewing = server.metrics.join(joining(&server.key, "a").arrival(arrival)).await.unwrap();
+    drop(viewing.submit(&PlayerEvent::play(5.0)).unwrap());
+    drop(viewing);
+    file(soon(server.metrics.stop_within(LIMIT, &spool(&site))).await, 1);
+    assert_eq!(recover(&site).await, recovered(1));
+    assert_eq!(site.arrivals().await, [r#"{"country":"NL","referrer":"b.example"}"#]);
 }
 
 /// Events that were durable before the outage, events during the outage, and a segment that is open at the stop.

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use metrics_core::export::Export;
 use metrics_core::interval::Segments;
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
 use metrics_core::session::Stored;
 use metrics_core::store::{SqliteStore, Store};
 use metrics_core::upkeep;
-use metrics_core::{ApiKey, BucketQuery, Join, Metrics, Reports, Selection, Video, Viewing};
+use metrics_core::{
+    ApiKey, BucketQuery, Builder, Join, Metrics, Reports, Selection, Video, Viewing,
+};
 use metrics_testing::{Faults, WallClock};
 use tempfile::TempDir;
 
@@ -43,7 +46,11 @@ impl Site {
     }
 
     pub(crate) fn server_over(&self, store: impl Store) -> Metrics {
-        Metrics::builder(Arc::new(store)).clock(self.clock.reader()).start()
+        self.builder(Arc::new(store)).start()
+    }
+
+    pub(crate) fn builder(&self, store: Arc<dyn Store>) -> Builder {
+        Metrics::builder(store).clock(self.clock.reader())
     }
 
     /// A server, and the percentage of its store's calls that fail.
@@ -63,6 +70,18 @@ impl Site {
     /// The stored segments of a session, in seconds.
     pub(crate) async fn segments(&self, key: &ApiKey, session: &str) -> Vec<(f64, f64)> {
         self.stored(key, session).await.map_or_else(Vec::new, |stored| segments(&stored))
+    }
+
+    /// Where the viewers of the stored sessions come from, as sorted JSON.
+    pub(crate) async fn arrivals(&self) -> Vec<String> {
+        let (store, mut export) = (self.store().await, Export::all());
+        let mut arrivals = Vec::new();
+        while let Some(records) = export.next(&store).await.unwrap() {
+            let known = records.iter().map(|it| it.subject.arrival.to_json().unwrap_or_default());
+            arrivals.extend(known);
+        }
+        arrivals.sort();
+        arrivals
     }
 
     /// The number of stored plays, and their view time in milliseconds.

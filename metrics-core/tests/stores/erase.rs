@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use async_trait::async_trait;
+use metrics_core::arrival::Arrival;
 use metrics_core::key::SessionId;
 use metrics_core::query::Selection;
 use metrics_core::store::{Error, Outcome, SessionWrite, Store, Subject, VideoScope};
@@ -337,6 +338,7 @@ async fn commit(store: &dyn Store, site: &Site, session: &str, video: &str) {
         source: None,
         user_agent: metrics_core::user_agent::UserAgentClass::default(),
         session_data: None,
+        arrival: Arrival::default(),
     };
     let write = SessionWrite {
         id: SessionId::new(&site.key, session),

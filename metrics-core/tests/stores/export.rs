@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use metrics_core::arrival::Arrival;
 use metrics_core::budget::{Account, Budget};
 use metrics_core::export::{Export, Record};
 use metrics_core::interval::{Interval, Segments};
@@ -82,6 +83,7 @@ async fn fill(store: &dyn Store) {
             source: None,
             user_agent: UserAgentClass::default(),
             session_data: data,
+            arrival: Arrival::default(),
         };
         finished(subject, &number.to_string(), started_at_ms, &segments)
     };
@@ -187,6 +189,7 @@ async fn pages_of_large_sessions_are_short(backend: Backend) {
             source: None,
             user_agent: UserAgentClass::default(),
             session_data: Some(json!({ "says": says }).to_string()),
+            arrival: Arrival::default(),
         };
         let segments: Segments = Interval::new(0, 1_000).into_iter().collect();
         let started_at_ms = START_MS + number as i64;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use metrics_core::arrival::{Arrival, ArrivalPart};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::query::instant;
@@ -36,6 +37,13 @@ pub(crate) fn now() -> DateTime<Utc> {
     instant(1_700_000_000_000)
 }
 
+/// One of nine arrivals: three referrers, the first of which is unknown, with three countries.
+pub(crate) fn arrival(number: usize) -> Arrival {
+    let referrer = ["", "a.example", "b.example"][number % 3];
+    let country = ["", "NL", "DE"][number / 3 % 3];
+    Arrival::default().with(ArrivalPart::Referrer, referrer).with(ArrivalPart::Country, country)
+}
+
 /// Five seconds of a video.
 pub(crate) fn write(key: &ApiKey, session: &str, expected: u32) -> SessionWrite {
     let segments: Segments = Interval::new(0, 5_000).into_iter().collect();
@@ -45,6 +53,7 @@ pub(crate) fn write(key: &ApiKey, session: &str, expected: u32) -> SessionWrite 
         source: Source::parse("http://example.com/"),
         user_agent: UserAgentClass::default(),
         session_data: None,
+        arrival: Arrival::default(),
     };
     SessionWrite {
         id: SessionId::new(key, session),

@@ -26,6 +26,8 @@ mod custom_store;
 
 use custom_store::MemoryStore;
 
+use crate::fixture::arrival;
+
 const START_MS: i64 = 1_700_000_000_000;
 
 /// The numbers of recorded and of imported sessions.
@@ -134,6 +136,7 @@ impl World {
                 device: Device::ALL[number % Device::ALL.len()],
             },
             session_data: (number.is_multiple_of(4)).then(|| format!(r#"{{"n":{session}}}"#)),
+            arrival: arrival(number % 9),
         }
     }
 
@@ -289,6 +292,7 @@ impl World {
                 page: subject.source.clone(),
                 user_agent: subject.user_agent,
                 session_data: subject.session_data.as_deref().map(Into::into),
+                arrival: subject.arrival.clone(),
                 stored: stored.clone(),
             };
             let (key, video) = (subject.key.clone(), subject.video.clone());

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use hyper::{Response, StatusCode};
+use metrics_core::arrival::Arrival;
 use metrics_core::event::CheckedEvent;
 use metrics_core::recorder::{Acknowledgement, AnotherVideo, NotStored};
 use metrics_core::{ApiKey, EventError, Join, JoinError, Metrics, Video};
@@ -48,13 +49,17 @@ struct Address<'a> {
     session_data: Option<&'a RawValue>,
     key: Scalar<'a>,
     source_url: Scalar<'a>,
+    referrer: Scalar<'a>,
+    utm_source: Scalar<'a>,
+    utm_medium: Scalar<'a>,
+    utm_campaign: Scalar<'a>,
     // Seconds between two signs of life, of a client that gives some.
     heartbeat: Scalar<'a>,
 }
 
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Answer {
-    accepted: usize,
+    pub(crate) accepted: usize,
     pub(crate) rejected: Vec<Rejected>,
 }
 
@@ -71,8 +76,18 @@ pub(crate) struct Group {
     pub(crate) video: Video,
     pub(crate) session_data: Option<Map<String, Value>>,
     pub(crate) page: Option<String>,
+    pub(crate) arrival: Arrival,
     pub(crate) sends_heartbeats: bool,
     pub(crate) events: Vec<(usize, CheckedEvent)>,
+}
+
+/// The names that fields of a join have in a protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Names {
+    /// `session_id` and `embed_id`.
+    Batch,
+    /// `sid` and `cid`.
+    Cmcd,
 }
 
 /// A batch that was read: each of its events is in a group, or rejected.
@@ -94,7 +109,19 @@ pub(crate) async fn record(
     info: &ConnectionInfo,
     body: &[u8],
 ) -> Result<Response<Body>, Error> {
-    let Sorted { count, mut groups, mut answer } = sort(body, key)?;
+    let answer = record_sorted(metrics, only, info, sort(body, key)?, Names::Batch).await?;
+    Ok(response::json(StatusCode::OK, &answer))
+}
+
+/// Records a batch that was read, and returns when it is durable. With `only`, events of other keys are rejected.
+pub(crate) async fn record_sorted(
+    metrics: &Metrics,
+    only: Option<&ApiKey>,
+    info: &ConnectionInfo,
+    sorted: Sorted,
+    names: Names,
+) -> Result<Answer, Error> {
+    let Sorted { count, mut groups, mut answer } = sorted;
     if let Some(only) = only {
         let others = groups.extract_if(|(key, _), _| key != only);
         let refusal = Refusal::new(Code::Forbidden, "the token is of another key");
@@ -106,10 +133,10 @@ pub(crate) async fn record(
             answer.reject_all(&group, &Refusal::new(Code::OptedOut, "opted out"));
         }
     }
-    record_groups(metrics, info, groups, &mut answer).await?;
+    record_groups(metrics, info, groups, names, &mut answer).await?;
     answer.rejected.sort_by_key(|rejected| rejected.index);
     answer.accepted = count - answer.rejected.len();
-    Ok(response::json(StatusCode::OK, &answer))
+    Ok(answer)
 }
 
 /// Reads a batch. `key` is for events that name none.
@@ -133,7 +160,7 @@ pub(crate) fn sort(body: &[u8], key: Option<&ApiKey>) -> Result<Sorted, Error> {
                 group.sends_heartbeats |= sends_heartbeats;
                 match AnotherVideo::check(&group.video, &video) {
                     Ok(()) => group.events.push((index, event)),
-                    Err(another) => answer.reject(index, another_video(another)),
+                    Err(another) => answer.reject(index, another_video(another, Names::Batch)),
                 }
             }
             Err(Unread::Keyless) => {
@@ -154,6 +181,7 @@ async fn record_groups(
     metrics: &Metrics,
     info: &ConnectionInfo,
     groups: HashMap<(ApiKey, String), Group>,
+    names: Names,
     answer: &mut Answer,
 ) -> Result<(), Error> {
     let (mut invalid, all) = (0, groups.len());
@@ -170,7 +198,8 @@ async fn record_groups(
                 continue;
             }
         };
-        let mut join = Join::new(key, session, group.video.clone());
+        let join = Join::new(key, session, group.video.clone());
+        let mut join = join.arrival(std::mem::take(&mut group.arrival));
         if let Some(data) = group.session_data.take() {
             join = join.session_data(data);
         }
@@ -187,7 +216,7 @@ async fn record_groups(
             Err(JoinError::Memory) => return Err(Error::Memory),
             Err(err) => {
                 invalid += usize::from(matches!(err, JoinError::InvalidKey));
-                answer.reject_all(&group, &refusal(err));
+                answer.reject_all(&group, &refusal(err, names));
                 continue;
             }
         };
@@ -205,7 +234,7 @@ async fn record_groups(
             }
         }
     }
-    let durable = durable(acknowledgements, answer);
+    let durable = durable(acknowledgements, names, answer);
     // The events are recorded all the same, and count once when the batch comes again.
     timeout(DURABLE_MAX, durable).await.unwrap_or(Err(Error::NotStored))?;
     match too_many {
@@ -218,6 +247,7 @@ async fn record_groups(
 /// Waits until all events are durable, by their places in the batch.
 async fn durable(
     acknowledgements: Vec<(usize, Acknowledgement)>,
+    names: Names,
     answer: &mut Answer,
 ) -> Result<(), Error> {
     for (index, mut acknowledgement) in acknowledgements {
@@ -227,31 +257,35 @@ async fn durable(
             Err(err @ (NotStored::TooManyVideos { .. } | NotStored::TooManyNewVideos(_))) => {
                 answer.reject(index, Refusal::new(Code::from(&err), err.to_string()));
             }
-            Err(NotStored::AnotherVideo(another)) => answer.reject(index, another_video(another)),
+            Err(NotStored::AnotherVideo(another)) => {
+                answer.reject(index, another_video(another, names));
+            }
             Err(NotStored::Refused) => return Err(Error::NotStored),
         }
     }
     Ok(())
 }
 
-/// Why a session was refused, with the names that its fields have here.
-fn refusal(mut err: JoinError) -> Refusal {
+/// Why a session was refused, with the names that its fields have in the protocol.
+fn refusal(mut err: JoinError, names: Names) -> Refusal {
     if let JoinError::TooLong { field, .. }
     | JoinError::Nul { field }
     | JoinError::AnotherVideo(AnotherVideo { field }) = &mut err
     {
-        *field = match *field {
-            "session" => "session_id",
-            "identifier" => "embed_id",
-            other => other,
+        *field = match (*field, names) {
+            ("session", Names::Batch) => "session_id",
+            ("identifier", Names::Batch) => "embed_id",
+            ("session", Names::Cmcd) => "sid",
+            ("identifier", Names::Cmcd) => "cid",
+            (other, _) => other,
         };
     }
     Refusal::new(Code::from(&err), err.to_string())
 }
 
-/// Why an event is none of the session's video, with the name that its identifier has here.
-fn another_video(another: AnotherVideo) -> Refusal {
-    refusal(another.into())
+/// Why an event is none of the session's video, with the name that its identifier has in the protocol.
+pub(super) fn another_video(another: AnotherVideo, names: Names) -> Refusal {
+    refusal(another.into(), names)
 }
 
 enum Unread {
@@ -293,13 +327,17 @@ fn read(
     let video = Video::new(identifier, metadata).ok_or_else(no_video)?;
     let session_data = object("session_data", address.session_data)?;
     let page = address.source_url.text();
+    let Address { referrer, utm_source, utm_medium, utm_campaign, .. } = &address;
+    let arrival = [referrer, utm_source, utm_medium, utm_campaign].map(Scalar::as_str);
+    let arrival = wire::arrival(arrival);
     let event = event.read(Positions::VideoTime)?;
     // Checked before the viewer joins: a session without a good event is not joined.
     let event = event
         .check(key.salt(&session))
         .map_err(|err| Refusal::of_event(&err.into(), Positions::VideoTime))?;
     let sends_heartbeats = address.heartbeat != Scalar::Absent;
-    let group = Group { video, session_data, page, sends_heartbeats, events: Vec::new() };
+    let events = Vec::new();
+    let group = Group { video, session_data, page, arrival, sends_heartbeats, events };
     Ok(((key, session), group, event))
 }
 
@@ -312,7 +350,7 @@ fn object(name: &str, json: Option<&RawValue>) -> Result<Option<Map<String, Valu
 }
 
 impl Answer {
-    fn reject(&mut self, index: usize, Refusal { reason, code }: Refusal) {
+    pub(super) fn reject(&mut self, index: usize, Refusal { reason, code }: Refusal) {
         self.rejected.push(Rejected { index, reason, code });
     }
 

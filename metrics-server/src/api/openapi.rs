@@ -70,6 +70,7 @@ mod tests {
             Route::Socket => 5,
             Route::LongPoll => 19,
             Route::Events => 6,
+            Route::Cmcd => 34,
             Route::Keys => 7,
             Route::Key(_) => 8,
             Route::Erase => 26,
@@ -97,7 +98,7 @@ mod tests {
     }
 
     /// So many they are.
-    const ROUTES: usize = 34;
+    const ROUTES: usize = 35;
 
     #[test]
     fn every_route_is_described_with_its_methods_and_nothing_else_is() {
@@ -114,6 +115,7 @@ mod tests {
             (0..ROUTES).filter(|number| !described.contains_key(number)).collect();
         assert!(missing.is_empty() && described.len() == ROUTES, "{missing:?} of {described:?}");
         assert_eq!(described[&number(Route::Events)], ["/api/v1/events", "/v1/events"]);
+        assert_eq!(described[&number(Route::Cmcd)], ["/api/v1/cmcd", "/cmcd"]);
         let plays = number(Route::Report(Report::Plays));
         assert_eq!(described[&plays], ["/api/v1/plays", "/api/v1/views"]);
         let script = number(Route::of("/metrics.js").unwrap());

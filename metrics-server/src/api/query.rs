@@ -47,9 +47,16 @@ pub(crate) async fn query(reports: Reports<'_>, params: &Params) -> Result<Text,
 /// Returns the rows of an answer.
 fn lines(query: Query, answer: Answer) -> impl Iterator<Item = Line> + Send + 'static {
     let line = move |row: AnswerRow| {
-        let dimensions = query.dimensions.iter().zip(&row.dimensions);
-        let dimensions = dimensions.map(|(by, value)| dimension(&query, by, value)).collect();
-        Line { dimensions, measures: Measures::of(&row.numbers) }
+        let written = |values: &[DimensionValue]| {
+            let pairs = query.dimensions.iter().zip(values);
+            pairs.map(|(by, value)| dimension(&query, by, value)).collect()
+        };
+        let mut measures = Measures::of(&row.numbers);
+        let compared = row.numbers.comparison.as_ref();
+        if let (Some(comparison), Some(compared)) = (&mut measures.comparison, compared) {
+            comparison.dimensions = compared.dimensions.as_deref().map(written);
+        }
+        Line { dimensions: written(&row.dimensions), measures }
     };
     answer.results.into_iter().map(line)
 }
@@ -194,6 +201,9 @@ pub(crate) struct Measures {
 /// The metrics that a row is compared with.
 #[derive(Debug, Serialize)]
 pub(crate) struct Comparison {
+    // Of a row by time: its counterpart begins at another time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimensions: Option<Vec<Value>>,
     #[serde(serialize_with = "numbers")]
     pub(crate) metrics: Vec<Option<f64>>,
     pub(crate) change: Vec<Option<f64>>,
@@ -249,6 +259,7 @@ impl Measures {
 
     pub(crate) fn of(numbers: &Numbers) -> Self {
         let comparison = numbers.comparison.as_ref().map(|compared| Comparison {
+            dimensions: None,
             metrics: compared.metrics.clone(),
             change: compared.change.clone(),
         });

@@ -68,5 +68,5 @@ pub(super) async fn run(command: &Command, config: &Config) -> Result<(), Box<dy
 async fn import_sessions(config: &Config, import: &SessionsImport) -> Result<(), Box<dyn Error>> {
     let file = import::open_file(import)?;
     let store = if import.dry_run { None } else { Some(open(config, &config.database).await?) };
-    import::import_sessions(store.as_deref(), import, file, config.page_detail).await
+    import::import_sessions(store.as_deref(), import, file, config).await
 }

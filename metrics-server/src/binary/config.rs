@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use metrics_core::Bots;
+use metrics_core::arrival::ArrivalPart;
 use metrics_core::limits::Limits;
 use metrics_core::recorder::Spool;
 use metrics_core::source::PageDetail;
@@ -63,6 +64,8 @@ pub(crate) struct Config {
     /// The limits of keys that set none.
     pub(crate) limits: Limits,
     pub(crate) page_detail: PageDetail,
+    /// The parts of where viewers come from that are recorded.
+    pub(crate) arrival_parts: Vec<ArrivalPart>,
     /// The settings of the service.
     pub(crate) settings: Settings,
     /// The memory that clients may make the server hold, in bytes.
@@ -230,6 +233,7 @@ impl Config {
             bots: source.get(&table::BOTS)?,
             limits: limits_of(&source)?,
             page_detail: source.get(&table::PAGES)?,
+            arrival_parts: source.get(&table::DIMENSIONS)?,
             settings,
             memory,
             connections_max: source.get(&table::MAX_CONNECTIONS)?.unwrap_or(fitting),
@@ -245,6 +249,10 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
     let forwarded_hops = source.get(&table::FORWARDED_HOPS)?;
     if forwarded_hops.is_some() && forwarded_header.is_none() {
         source.refuse(&table::FORWARDED_HOPS.about)?;
+    }
+    let country_header = source.get(&table::COUNTRY_HEADER)?;
+    if country_header.is_some() && forwarded_header.is_none() {
+        source.refuse(&table::COUNTRY_HEADER.about)?;
     }
     let tokens = tokens_of(source)?;
     let users = users_of(source, tokens.as_ref())?;
@@ -266,6 +274,8 @@ fn settings_of(source: &Source<'_>, listen: Option<SocketAddr>) -> Result<Settin
         hosts: source.get(&table::HOSTS)?,
         forwarded_header,
         forwarded_hops,
+        country_header,
+        geo: source.get(&table::GEO)?,
         connections_per_address: source.get(&table::CONNECTIONS_PER_ADDRESS)?,
         bot_networks: source.get(&table::BOT_NETWORKS)?,
         routes,

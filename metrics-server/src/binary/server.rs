@@ -64,6 +64,7 @@ async fn open(config: &Config) -> Result<Arc<dyn Store>, Box<dyn Error>> {
 fn start(store: Arc<dyn Store>, config: &Config) -> Metrics {
     let metrics = Metrics::builder(store).bots(config.bots).limits(config.limits.clone());
     let metrics = metrics.page_detail(config.page_detail).memory(Budget::new(config.memory));
+    let metrics = metrics.arrival_parts(config.arrival_parts.clone());
     match config.retention {
         Some(span) => metrics.retention(span).start(),
         None => metrics.start(),

@@ -9,6 +9,7 @@ use std::vec;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use metrics_core::arrival::ArrivalPart;
 use metrics_core::budget::Account;
 use metrics_core::compute::{compute, expect_aside};
 use metrics_core::export::{Export as Walk, Record};
@@ -119,6 +120,11 @@ struct Session<'a> {
     metadata: Option<&'a RawValue>,
     session_data: Option<&'a RawValue>,
     source: Option<&'a str>,
+    referrer: Option<&'a str>,
+    utm_source: Option<&'a str>,
+    utm_medium: Option<&'a str>,
+    utm_campaign: Option<&'a str>,
+    country: Option<&'a str>,
     browser: &'static str,
     platform: &'static str,
     device: &'static str,
@@ -134,6 +140,7 @@ struct Session<'a> {
     seek_waits: u32,
     seek_wait_time: f64,
     scrubbed_time: f64,
+    unplaced_time: f64,
     fullscreens: u32,
     tracks: u32,
     language: Option<&'a str>,
@@ -163,6 +170,11 @@ impl<'a> Session<'a> {
             metadata: subject.video.metadata().and_then(json),
             session_data: subject.session_data.as_deref().and_then(json),
             source: subject.source.as_ref().map(|source| source.as_str()),
+            referrer: subject.arrival.get(ArrivalPart::Referrer),
+            utm_source: subject.arrival.get(ArrivalPart::UtmSource),
+            utm_medium: subject.arrival.get(ArrivalPart::UtmMedium),
+            utm_campaign: subject.arrival.get(ArrivalPart::UtmCampaign),
+            country: subject.arrival.get(ArrivalPart::Country),
             browser: subject.user_agent.browser.name(),
             platform: subject.user_agent.platform.name(),
             device: subject.user_agent.device.name(),
@@ -181,6 +193,7 @@ impl<'a> Session<'a> {
             seek_waits: details.seek_waits,
             seek_wait_time: seconds(details.seek_wait_ms),
             scrubbed_time: seconds(details.scrubbed_ms),
+            unplaced_time: seconds(details.unplaced_ms),
             fullscreens: details.fullscreens,
             tracks: details.tracks,
             language: details.language.as_deref(),
@@ -210,6 +223,7 @@ impl Row for Session<'_> {
     fn columns(line: &mut Line<'_>) {
         line.columns(Kind::Time, &["started_at", "last_event_at"]);
         line.columns(Kind::Text, &["key", "identifier", "metadata", "session_data", "source"]);
+        line.columns(Kind::Text, &ArrivalPart::ALL.map(ArrivalPart::name));
         line.columns(Kind::Text, &["browser", "platform", "device"]);
         line.columns(Kind::Double, &["duration", "view_time", "unique_view_time"]);
         line.columns(Kind::Text, &["segments"]);
@@ -217,7 +231,7 @@ impl Row for Session<'_> {
         line.columns(Kind::Integer, &["rebufferings"]);
         line.columns(Kind::Double, &["rebuffering_time"]);
         line.columns(Kind::Integer, &["failures", "seeks", "seek_waits"]);
-        line.columns(Kind::Double, &["seek_wait_time", "scrubbed_time"]);
+        line.columns(Kind::Double, &["seek_wait_time", "scrubbed_time", "unplaced_time"]);
         line.columns(Kind::Integer, &["fullscreens", "tracks"]);
         line.columns(Kind::Text, &["language"]);
         line.columns(Kind::Integer, &["renditions", "width", "height", "bitrate"]);
@@ -233,6 +247,10 @@ impl Row for Session<'_> {
         line.maybe_text(self.metadata.map(RawValue::get));
         line.maybe_text(self.session_data.map(RawValue::get));
         line.maybe_text(self.source);
+        let [source, medium] = [self.utm_source, self.utm_medium];
+        for text in [self.referrer, source, medium, self.utm_campaign, self.country] {
+            line.maybe_text(text);
+        }
         line.text(self.browser);
         line.text(self.platform);
         line.text(self.device);
@@ -248,6 +266,7 @@ impl Row for Session<'_> {
         }
         line.number(self.seek_wait_time);
         line.number(self.scrubbed_time);
+        line.number(self.unplaced_time);
         line.number(self.fullscreens);
         line.number(self.tracks);
         line.maybe_text(self.language);

@@ -50,11 +50,6 @@ export function resolve(period, compare, now) {
   };
 }
 
-/** The date that a date of a period is compared with. */
-export function earlier(period, compare, now, date) {
-  return shifted(date, distanceOf(compare, ends(period, now).shift));
-}
-
 const distanceOf = (compare, shift) => (compare === 'year' ? { months: 12 } : shift);
 
 /** The members `timeframe` and `compare` of a query. */

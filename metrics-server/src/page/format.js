@@ -26,14 +26,17 @@ export function formats(locale, units) {
   // For startup times and the like, which need fractions of a second.
   const brief = (seconds) => (seconds < 9.995 ? `${two.format(seconds)} ${units.s}` : length(seconds));
   const share = (value) => (value !== 0 && Math.abs(value) < 0.1 ? percent : whole).format(value);
-  const change = (value) => `${value < 0 ? '−' : '+'}${(Math.abs(value) < 0.1 ? percent : whole).format(Math.abs(value))}`;
+  const change = (value) => `${['−', '±', '+'][directionOf(value) + 1]}${(Math.abs(value) < 0.1 ? percent : whole).format(Math.abs(value))}`;
   return { count, length, brief, share, change, decimal: one.format, plain: plain.format, day: day.format, dayRange: (from, to) => day.formatRange(from, to), moment: moment.format, time: time.format };
 }
+
+/** Whether a relative change is up (1), down (-1), or none that shows (0). */
+export const directionOf = (change) => (Math.abs(change) < 0.0005 ? 0 : Math.sign(change));
 
 /** Formats the difference of two shares in points: a percentage of a percentage misleads. */
 export function pointsOf(locale) {
   const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1, signDisplay: 'never' });
-  return (value) => `${value < 0 ? '−' : '+'}${number.format(value * 100)}`;
+  return (value) => `${['−', '±', '+'][directionOf(value) + 1]}${number.format(value * 100)}`;
 }
 
 /** A position in a video: `1:05`. */

@@ -1,8 +1,9 @@
 // The overview: totals and their course, all videos, and where, on what and how they are watched.
 
 import { timeLine } from './charts/line.js';
+import { previousPoints } from './charts/maths.js';
 import { WORDS as CHART_WORDS } from './charts/words.js';
-import { asked, earlier, resolve } from './dates.js';
+import { asked, resolve } from './dates.js';
 import { h } from './dom.js';
 import { Panel } from './panel.js';
 import { Breakdowns } from './overview/breakdowns.js';
@@ -68,8 +69,7 @@ export function create(place, context) {
     if (!answer) return;
     const index = names.indexOf(metric);
     const points = answer.results.map(({ dimensions, metrics }) => ({ start: dimensions[0], value: metrics[index] }));
-    const before = ({ dimensions: [start], comparison }) => ({ start: earlier(state.period, state.compare, period.to, new Date(start)), value: comparison?.metrics[index] ?? null });
-    const previous = period.compared ? answer.results.map(before) : undefined;
+    const previous = period.compared ? previousPoints(answer.results, index) : undefined;
     const data = { points, previous, isPartial: period.isPartial };
     const options = { words: CHART_WORDS[context.language], locale, timezone, name: t(`metric_${metric}`), unit, bucket: answer.bucket, previousName: t(`compare_${state.compare}`), height: 240, color: 'var(--plays)', empty: t('nobody') };
     if (chart) chart.update(data, options);

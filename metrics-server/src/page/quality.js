@@ -1,6 +1,7 @@
 // Quality: how fast and smoothly playback was, and where it was not, in order of what that costs viewers.
 
 import { histogram, timeLine } from './charts/index.js';
+import { previousPoints } from './charts/maths.js';
 import { WORDS as CHART_WORDS } from './charts/words.js';
 import { asked, resolve } from './dates.js';
 import { h } from './dom.js';
@@ -46,8 +47,7 @@ export function create(place, context) {
     if (!answer) return;
     const index = METRICS.indexOf(metric);
     const points = answer.results.map(({ dimensions, metrics }) => ({ start: dimensions[0], value: metrics[index] }));
-    const before = answer.results.map(({ dimensions, comparison }) => ({ start: dimensions[0], value: comparison?.metrics[index] ?? null }));
-    const previous = period.compared ? before : undefined;
+    const previous = period.compared ? previousPoints(answer.results, index) : undefined;
     const options = { words, locale, timezone, name: t(`metric_${metric}`), unit: unit === 'brief' ? 'seconds' : unit, bucket: period.bucket, previousName: t(`compare_${state.compare}`), height: 220, color: 'var(--viewers)', empty: t('quality_nothing') };
     const data = { points, previous, isPartial: period.isPartial };
     if (chart) chart.update(data, options);

@@ -1,7 +1,7 @@
 // Totals as tiles, each with its change against the period before. A tile chooses the metric of the chart below.
 
 import { h } from './dom.js';
-import { pointsOf } from './format.js';
+import { directionOf, pointsOf } from './format.js';
 
 /**
  * `specs` are `{ metric, unit, needs, isLess }`: the tile is hidden without a value of the metric `needs`, and with
@@ -47,7 +47,7 @@ function changeOf({ t, fmt, points }, unit, now, comparison, index) {
     const size = Math.round((now - before) * 1_000) / 10;
     return { size, text: t('points', { count: Math.abs(size), change: points(size / 100) }) };
   }
-  return typeof change === 'number' ? { size: change, text: fmt.change(change) } : null;
+  return typeof change === 'number' ? { size: directionOf(change), text: fmt.change(change) } : null;
 }
 
 function showChange(element, change, isLess, before) {

@@ -19,6 +19,8 @@ const BATCH_MAX = 50;
 const BATCH_CHARS_MAX = 50_000;
 // The largest number of queued events, which bounds the memory of the page while the server is unavailable.
 const QUEUE_MAX = 1_000;
+// The longest value of a campaign, as the server keeps it.
+const CAMPAIGN_MAX = 128;
 // The tolerance of positions: players seek to key frames, and timers are inexact.
 const JUMP_SECONDS = 0.5;
 // Media report their position four times a second, in the background once.
@@ -38,6 +40,9 @@ const withoutQuery = (address) => address.split(/[?#]/)[0];
 
 // The reported part of the page's URL, from `data-page`: `path`, `host`, `none`, or patterns of paths.
 let detail;
+
+// The host that led to the page, and the campaign in the URL of the page.
+let arrival;
 
 // A `*` matches one segment; at the end it matches the rest.
 const fits = (pattern) => {
@@ -66,7 +71,7 @@ class Session {
 
   constructor(monitor, about) {
     Object.assign(this, { monitor, link: monitor.link });
-    this.about = { ...about, source_url: detail === 'none' ? undefined : pageAddress() };
+    this.about = detail === 'none' ? about : { ...about, source_url: pageAddress(), ...arrival };
     this.link.sessions.add(this);
   }
 
@@ -626,6 +631,11 @@ class Monitor {
 const start = (address, tag) => {
   const { key, server, live, manual, page } = tag?.dataset ?? {};
   detail = page ?? new URL(address).searchParams.get('page');
+  // Once: a page that changes its URL by script has the same visitor. The server discards the host of the page itself.
+  arrival = { referrer: document.referrer.split('/')[2] };
+  for (const [name, value] of new URLSearchParams(location.search)) {
+    if (/^utm_(source|medium|campaign)$/.test(name)) arrival[name] = value.slice(0, CAMPAIGN_MAX);
+  }
   const monitors = new Map();
   const chosen = new WeakSet();
   let link = null;

@@ -7,6 +7,7 @@ use http::Extensions;
 use hyper::Request;
 use hyper::header::{HeaderMap, HeaderName, ORIGIN, USER_AGENT};
 use metrics_core::ApiKey;
+use metrics_core::arrival::ArrivalPart;
 use metrics_core::user_agent::{Classification, Headers};
 
 use super::Service;
@@ -111,6 +112,7 @@ impl Service {
         ConnectionInfo {
             classification: if is_bot { Classification::Bot } else { classification },
             origin: origin.map(Into::into),
+            country: self.country(headers, caller_address),
             page: None,
             join_parameters: None,
             opted_out: self.inner.settings.refuse_opted_out
@@ -118,6 +120,16 @@ impl Service {
             caller: self.caller(headers, request.extensions()),
             counters: self.inner.counters.clone(),
         }
+    }
+
+    /// The country of a caller: the one that the proxy names, or else that of the address. The address is not kept.
+    fn country(&self, headers: &HeaderMap, address: Option<CallerAddress>) -> Option<Box<str>> {
+        let Settings { country_header, geo, .. } = &self.inner.settings;
+        let named = country_header.as_ref().filter(|_| self.forwarded(headers).is_some());
+        let named = named.and_then(|name| headers.get(name)?.to_str().ok());
+        let country = named.and_then(|name| ArrivalPart::Country.reduce(name));
+        let country = country.or_else(|| geo.as_ref()?.country(address?.0));
+        country.map(Into::into)
     }
 
     /// The key of events that name none, and the only key that events may have, if a token limits them.

@@ -12,7 +12,7 @@ use super::caller::Way;
 use super::reports::Sent;
 use super::{Inner, Service};
 use crate::access::Grant;
-use crate::api::{events, health, keys, openapi, stats};
+use crate::api::{cmcd, events, health, keys, openapi, stats};
 use crate::body::check_end;
 use crate::error::Error;
 use crate::page::{self, Document};
@@ -46,6 +46,9 @@ impl Service {
             (_, Admission::Refused(response)) => return Ok(response),
         };
         let Inner { metrics, bodies, settings, .. } = &*self.inner;
+        if let Some(geo) = &settings.geo {
+            geo.look().await;
+        }
         match (route, request.method().clone()) {
             (Route::Socket, _) => self.upgrade(&mut request),
             (Route::LongPoll, _) => self.long_poll(request).await,
@@ -64,13 +67,7 @@ impl Service {
             (Route::Script(address), _) => Ok(address.serve(request.headers())),
             (Route::OpenApi, _) => Ok(openapi::document(&settings.prefix)),
             (Route::Stats, _) => Ok(self.stats(request.headers()).await),
-            (Route::Events, _) => {
-                let (key, only) = self.keys_of(request.uri().query(), request.headers()).await?;
-                let info = self.connection_info(&request, Way::Batch);
-                let body = self.inner.batches.read(request.into_body()).await?;
-                timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
-                events::record(metrics, key.as_ref(), only.as_ref(), &info, &body).await
-            }
+            (Route::Events | Route::Cmcd, _) => self.record(route, request).await,
             (Route::Keys, Method::POST) => {
                 let body = bodies.read(request.into_body()).await?;
                 keys::create(metrics, &granted, &body).await
@@ -102,6 +99,32 @@ impl Service {
     async fn document(&self, document: Document, granted: &Grant, rights: &str) -> Response<Body> {
         let Inner { metrics, settings, .. } = &*self.inner;
         document.show(metrics, granted, rights, (&settings.prefix, &settings.page)).await
+    }
+
+    /// Records a batch of events, or of CMCD records.
+    async fn record<B>(
+        &self,
+        route: Route<'_>,
+        request: Request<B>,
+    ) -> Result<Response<Body>, Error>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let (query, headers) = (request.uri().query(), request.headers());
+        let (key, only) = self.keys_of(query, headers).await?;
+        let about = cmcd::About::of(query, headers);
+        let info = self.connection_info(&request, Way::Batch);
+        let Inner { metrics, batches, .. } = &*self.inner;
+        let body = batches.read(request.into_body()).await?;
+        timeout(READY_MAX, metrics.ready()).await.map_err(|_| Error::NotStored)?;
+        match route {
+            Route::Cmcd => {
+                let key = key.ok_or(Error::NoKey)?;
+                cmcd::record(metrics, (&key, only.as_ref()), &about, &info, &body).await
+            }
+            _ => events::record(metrics, key.as_ref(), only.as_ref(), &info, &body).await,
+        }
     }
 
     /// The statistics of this process.

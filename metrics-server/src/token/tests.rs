@@ -123,7 +123,7 @@ fn claims_that_are_not_understood_are_refused() {
         (json!({ "by": "a".repeat(129) }), "`by`"),
         (json!({ "query": { "videos": {} } }), "`query`"),
         (json!({ "filters": null }), "filters"),
-        (json!({ "filters": [["is", "country", ["NL"]]] }), "country"),
+        (json!({ "filters": [["is", "city", ["NL"]]] }), "city"),
         (json!({ "filters": [["not", ["is", "hour_of_day", ["9"]]]] }), "time zone"),
         (json!({ "filters": ["or", ["is", "day_of_week", ["1"]]] }), "time zone"),
         (json!({ "metrics": ["revenue"] }), "`metrics`"),

@@ -122,7 +122,7 @@ impl StoredSession {
     fn of(stored: &Stored) -> Self {
         let segments = Segments::decode(&stored.segments).unwrap();
         let details = &stored.counters.details;
-        assert_eq!(stored.view_ms, segments.len_ms() + details.scrubbed_ms);
+        assert_eq!(stored.view_ms, segments.len_ms() + details.outside_ms());
         Self {
             segments: segments.iter().map(|it| (it.start_ms(), it.end_ms())).collect(),
             seeks: details.seeks,

@@ -101,15 +101,27 @@ test('names of buckets follow the locale and the zone', () => {
   assert.equal(formatOf({ locale: 'de' })(1_234), '1.234');
 });
 
-test('a period that has not ended is partial, and the one before has its own times', () => {
-  const row = (text, plays, before) => ({ dimensions: [text], metrics: [plays], comparison: { metrics: [before] } });
-  const meta = { timeframe: { from: '2026-11-29T00:00:00Z', to: '2026-11-30T12:00:00Z' }, compared: { from: '2026-11-27T00:00:00Z' } };
-  const answer = { results: [row('2026-11-29T00:00:00Z', 3, 1), row('2026-11-30T00:00:00Z', 2, 4)], meta };
+test('the last bucket is partial until it ends, and compared buckets have their own times', () => {
+  const row = (text, plays, at, before) => ({ dimensions: [text], metrics: [plays], comparison: { ...(at && { dimensions: [at] }), metrics: [before] } });
+  const answer = { results: [row('2026-11-29T00:00:00Z', 3, '2026-11-27T00:00:00Z', 1), row('2026-11-30T00:00:00Z', 2, null, 0)], meta: { compared: {} } };
   const line = maths.linePoints(answer, '1 day', { now: Date.UTC(2026, 10, 30, 12) });
   assert.deepEqual(line.points.map(({ value }) => value), [3, 2]);
-  assert.deepEqual(line.previous[0], { start: new Date('2026-11-27T00:00:00Z'), value: 1 });
-  assert.equal(line.isPartial, true);
-  assert.equal(maths.linePoints(answer, '1 day', { now: Date.UTC(2026, 11, 1) }).isPartial, false);
+  assert.deepEqual(line.previous, [{ start: new Date('2026-11-27T00:00:00Z'), value: 1 }, { start: null, value: null }]);
+  assert.deepEqual(maths.linePoints({ ...answer, meta: {} }, '1 day').previous, []);
+  for (const [start, interval, end] of [
+    ['2026-11-30T00:00:00Z', '1 day', '2026-12-01T00:00:00Z'],
+    ['2026-11-30T10:15:00Z', '15 minutes', '2026-11-30T10:30:00Z'],
+    ['2026-11-01T00:00:00+01:00', '1 month', '2026-12-01T00:00:00+01:00'],
+    ['2026-11-01T00:00:00-11:00', '1 month', '2026-12-01T00:00:00-11:00'],
+    ['2026-10-01T00:00:00+14:00', '3 months', '2027-01-01T00:00:00+14:00'],
+    ['2026-01-01T00:00:00+13:00', '1 year', '2027-01-01T00:00:00+13:00'],
+  ]) {
+    const isPartial = (now) => maths.linePoints({ results: [row(start, 1)], meta: {} }, interval, { now }).isPartial;
+    const ms = Date.parse(end);
+    // Of what is longer than an hour, the last one may be missing: clocks change.
+    const last = interval === '15 minutes' ? ms - 1 : ms - 36e5 - 1;
+    assert.deepEqual([Date.parse(start), last, ms].map(isPartial), [true, true, false], start);
+  }
 });
 
 const second = (second, viewers, views = viewers, exits = 0, skips = 0) => ({ second, viewers, views, exits, skips });

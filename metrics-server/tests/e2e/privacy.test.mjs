@@ -9,6 +9,7 @@ import { batchPage, channelPage } from './harness/clients.mjs';
 import { eventually, within } from './harness/eventually.mjs';
 import { onePlay } from './harness/expect.mjs';
 import { Player } from './harness/player.mjs';
+import { introPage } from './harness/script.mjs';
 import { Suite } from './harness/suite.mjs';
 
 const OPERATOR = { METRICS_AUTH_ENABLED: 'true', METRICS_USER: 'operator', METRICS_PASSWORD: 'word-of-the-operator' };
@@ -26,6 +27,9 @@ const TRACES = {
   'a part of the User-Agent header': 'AppleWebKit',
   "the page's query": 'secret=',
   "a value of the page's query": 'query-of-the-visitor',
+  'a path of the referrer': 'path-of-the-referrer',
+  'the query of the referrer': 'query-of-the-referrer',
+  'an e-mail address in a campaign': 'somebody@example.org',
   "the page's fragment": 'fragment-of-the-visitor',
   "the user in the page's address": 'user-of-the-visitor',
   "the password in the page's address": 'password-of-the-visitor',
@@ -50,13 +54,14 @@ suite.test('nothing that identifies a viewer is on the disk or in the log', asyn
 
   await watch(scene, '/by-channel', channelPage(server, { video: ['by-channel', {}] }, key));
   const endpoint = `${server.url}/v1/events?key=${encodeURIComponent(key)}`;
+  await watch(scene, '/by-script', introPage(server, key));
   await watch(scene, '/by-batch', batchPage(endpoint, 'by-batch'), (page) =>
     // A busy browser may close a page before its last beacon is sent, which this test does not examine.
     page.waitForResponse((response) => response.request().method() === 'POST'),
   );
   await joinWithCredentials(scene, server, key);
   await sendNonsense(server, endpoint);
-  for (const identifier of ['by-channel', 'by-batch', 'by-phoenix']) {
+  for (const identifier of ['intro', 'by-channel', 'by-batch', 'by-phoenix']) {
     await eventually(() => onePlay(authorized, { identifier }));
   }
 
@@ -69,9 +74,10 @@ suite.test('nothing that identifies a viewer is on the disk or in the log', asyn
 async function expectNoTrace(scene, server, key) {
   const disk = await server.database.bytes();
   // The search finds data that is stored on purpose.
-  for (const path of ['/by-channel', '/by-batch', '/by-phoenix']) {
+  for (const path of ['/by-script', '/by-channel', '/by-batch', '/by-phoenix']) {
     assert.ok(disk.includes(`${scene.site.origin}${path}`), `the page ${path} is on the disk`);
   }
+  for (const text of ['referrer.example', 'stored-campaign']) assert.ok(disk.includes(text), `${text} is on the disk`);
   for (const [what, text] of Object.entries(TRACES)) {
     assert.ok(!disk.includes(text), `${what} is on the disk`);
     assert.ok(!server.log.includes(text), `${what} is in the log:\n${linesWith(server.log, text)}`);
@@ -86,7 +92,10 @@ async function expectNoTrace(scene, server, key) {
 }
 
 async function watch(scene, path, content, watchPage = async () => {}) {
-  const page = await scene.visit(`${path}?secret=query-of-the-visitor#fragment-of-the-visitor`, content);
+  const page = await scene.page();
+  const search = '?secret=query-of-the-visitor&utm_source=somebody%40example.org&utm_campaign=stored-campaign';
+  const referer = 'https://referrer.example/path-of-the-referrer?q=query-of-the-referrer';
+  await page.goto(`${await scene.site.publish(path, content)}${search}#fragment-of-the-visitor`, { referer });
   const player = new Player(page, 'video');
   const watched = watchPage(page);
   await player.play();

@@ -9,8 +9,9 @@ import {
 } from './harness/script.mjs';
 import { Suite } from './harness/suite.mjs';
 
-// The compressed size. Sessions that outlive a source, signs of life, rates and patterns of pages took it past 5 KiB.
-const BYTES_MAX = { br: 5.375 * 1024, gzip: 6 * 1024 };
+// The compressed size. Sessions that outlive a source, signs of life, rates, patterns of pages, and where viewers come from
+// took it past 5 KiB.
+const BYTES_MAX = { br: 5.375 * 1024, gzip: 6.125 * 1024 };
 
 const suite = new Suite();
 const intro = { identifier: 'intro' };
@@ -86,6 +87,36 @@ for (const [detail, expected] of [
     await expectShown(server, intro, await player.shown());
     const { sources } = await server.request('sources', intro);
     assert.deepEqual(sources.map(({ path }) => path), expected.map((path) => scene.site.origin + path));
+  });
+}
+
+for (const [how, detail, hasSocket] of [['over a websocket', 'path', true], ['in batches', 'path', false], ['never', 'none', true]]) {
+  suite.test(`where the viewer comes from is reported ${how} with data-page="${detail}"`, async (scene) => {
+    const server = await scene.server();
+    const tag = scriptTag(server).replace('data-key', `data-page="${detail}" data-key`);
+    const url = await scene.site.publish('/watch', { html: `${tag}${videoTag('video', 'data-metrics-id="intro"')}` });
+    const page = await scene.page();
+    if (!hasSocket) await page.addInitScript(() => delete window.WebSocket);
+    const sent = [];
+    page.on('request', (request) => sent.push(`${request.url()} ${request.postData()}`));
+    page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => sent.push(payload)));
+    const search = `?secret=of-the-visitor&utm_source=letter&utm_campaign=${'may'.repeat(100)}&utm_term=unread`;
+    const address = `${url}${search}`;
+    await page.goto(address, { referer: 'https://www.news.example:8443/story-of-the-visitor?id=7' });
+    const player = new Player(page, 'video');
+    await player.play();
+    await player.reach(1.5);
+    await player.pause();
+    await expectShown(server, intro, await player.shown());
+    const valueOf = async (name) => {
+      const { results } = await server.request('query', { metrics: ['plays'], dimensions: [name] });
+      return results[0].dimensions[0];
+    };
+    const values = await Promise.all(['referrer', 'utm_source', 'utm_medium', 'utm_campaign'].map(valueOf));
+    const expected = ['news.example', 'letter', null, 'may'.repeat(100).slice(0, 128)];
+    assert.deepEqual(values, detail === 'none' ? [null, null, null, null] : expected);
+    const told = sent.filter((text) => !text.startsWith(address)).join('\n');
+    assert.doesNotMatch(told, /of-the-visitor|unread/);
   });
 }
 

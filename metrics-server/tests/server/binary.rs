@@ -4,6 +4,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use chrono::Utc;
+use metrics_core::arrival::Arrival;
 use metrics_core::key::SessionId;
 use metrics_core::session::{Counters, Minutes, Stored};
 use metrics_core::store::{
@@ -233,6 +234,7 @@ async fn fill(store: &SqliteStore, count: usize) {
         source: None,
         user_agent: UserAgentClass::default(),
         session_data: None,
+        arrival: Arrival::default(),
     });
     let writes = (0..count).map(|number| SessionWrite {
         id: SessionId::new(&key, &number.to_string()),

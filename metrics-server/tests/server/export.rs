@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::Utc;
+use metrics_core::arrival::{Arrival, ArrivalPart};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
@@ -53,6 +54,7 @@ async fn fill(store: &dyn Store) -> ApiKey {
             source: Source::parse("https://example.com/watch"),
             user_agent,
             session_data: number.is_multiple_of(2).then(|| r#"{"plan":"free"}"#.to_owned()),
+            arrival: Arrival::default().with(ArrivalPart::Country, "NL"),
         };
         SessionWrite {
             id: SessionId::new(&key, &number.to_string()),

@@ -5,6 +5,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
+use metrics_core::arrival::{Arrival, ArrivalPart};
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
 use metrics_core::session::Stored;
@@ -83,9 +84,10 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
     details.seeks = rng.random_range(0..9);
     details.seek_wait_ms = rng.random_range(0..1_000);
     details.scrubbed_ms = rng.random_range(0..1_000);
+    details.unplaced_ms = rng.random_range(0..1_000);
     details.language = rng.random_bool(0.5).then(|| "pt-BR \u{1f600}".to_owned());
     details.others = rng.random_range(0..3);
-    stored.view_ms += details.scrubbed_ms;
+    stored.view_ms += details.outside_ms();
     let user_agent = UserAgentClass {
         browser: Browser::ALL[rng.random_range(0..Browser::ALL.len())],
         platform: Platform::ALL[rng.random_range(0..Platform::ALL.len())],
@@ -94,6 +96,8 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
     let video = rng.random_range(0..5);
     let identifier = (video != 0).then(|| format!("=video \"{video}\"\n"));
     let metadata = json!({"n": 0.1 + f64::from(video), "\u{e9}": [null, {"a": "\u{1}"}]});
+    let parts = ArrivalPart::ALL.into_iter().filter(|_| rng.random_bool(0.5));
+    let arrival = parts.fold(Arrival::default(), |arrival, part| arrival.with(part, "nl"));
     let subject = Subject {
         key: key.clone(),
         video: Video::new(identifier, metadata.as_object().filter(|_| video != 1).cloned())
@@ -101,6 +105,7 @@ fn random(rng: &mut StdRng, key: &ApiKey, number: i64) -> SessionWrite {
         source: rng.random_bool(0.5).then(|| Source::parse("https://[::1]:8443/\u{e4}?x").unwrap()),
         user_agent,
         session_data: rng.random_bool(0.5).then(|| r#"{"plan":"free"}"#.to_owned()),
+        arrival,
     };
     let id = SessionId::new(key, &number.to_string());
     SessionWrite { id, subject: Arc::new(subject), expected: 0, stored, watched_at: None }

@@ -388,7 +388,11 @@ async fn identifying_data_of_a_viewer_is_not_in_the_database() {
         "Zq10-agent",
         "Zq11-session",
         "Zq12-session",
+        "Zq13-query",
+        "Zq14-path",
+        "Zq15@example.com",
         "198.51.100.77",
+        "203.0.113.99",
     ];
     let server = TestServer::new().await;
     let page = "source_url=https%3A%2F%2FZq3-user%3AZq4-password%40socket.example%2Fkept-1%3Fa%3DZq1-query%23Zq2-fragment";
@@ -405,11 +409,16 @@ async fn identifying_data_of_a_viewer_is_not_in_the_database() {
     let mut join = join;
     join["source_url"] = json!("https://Zq3-user@join.example/kept-4?Zq5-query#Zq6-fragment");
     join["key"] = json!(server.key);
+    join["referrer"] =
+        json!("https://Zq3-user:Zq4-password@kept-7.example/Zq14-path?Zq13-query#Zq6-fragment");
+    join["utm_source"] = json!("Zq15@example.com");
+    join["utm_campaign"] = json!("kept-8");
     assert_eq!(client.call("session:two", "phx_join", &join).await, Value::Null);
     client.play("session:two", 0.0).await;
     let event = json!({ "name": "play", "session_id": "Zq12-session", "embed_id": "kept-5", "video_time": 0,
         "timestamp": 1_718_000_000_123_u64, "key": server.key,
-        "source_url": "https://Zq3-user@batch.example/kept-6?Zq9-query" });
+        "source_url": "https://Zq3-user@batch.example/kept-6?Zq9-query&utm_source=Zq13-query",
+        "referrer": "http://203.0.113.99/Zq14-path?Zq13-query", "utm_medium": "kept-9" });
     let batch = server.http("POST", "/v1/events").header("user-agent", "Zq10-agent Safari/605");
     let answer = batch.json(&json!({ "events": [event] })).send().await;
     assert_eq!((answer.status, answer.json()["accepted"].clone()), (200, json!(1)));
@@ -418,9 +427,16 @@ async fn identifying_data_of_a_viewer_is_not_in_the_database() {
         assert!(!server.database.contains(secret).await, "{secret}");
     }
     let database = server.stop().await;
-    for kept in
-        ["socket.example/kept-1", "kept-2", "join.example/kept-4", "kept-5", "batch.example/kept-6"]
-    {
+    for kept in [
+        "socket.example/kept-1",
+        "kept-2",
+        "join.example/kept-4",
+        "kept-5",
+        "batch.example/kept-6",
+        "kept-7.example",
+        "kept-8",
+        "kept-9",
+    ] {
         assert!(database.contains(kept).await, "{kept}");
     }
     for secret in secrets {

@@ -36,7 +36,8 @@ impl EntryState {
         }
         self.writers.count_input(instance.0);
         let early = if begins { std::mem::take(&mut self.early) } else { Vec::new() };
-        let counts = |early: &Input| early.is_rate() || !early.is_before(&input);
+        let counts =
+            |early: &Input| early.is_rate() || early.is_report() || !early.is_before(&input);
         let early = early.into_iter().filter(counts).collect::<Vec<_>>();
         self.inputs.push(input);
         for input in early {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arrival::Arrival;
 use crate::event::{CheckedEvent, Step};
 use crate::key::{ApiKey, SessionId};
 use crate::recorder::entry::{Past, Spilled};
@@ -25,6 +26,8 @@ pub(super) struct Line {
     // Codes of browser, platform and device.
     client: [u8; 3],
     session_data: Option<String>,
+    // JSON.
+    arrival: Option<String>,
     past: Past,
     inputs: Vec<SpooledInput>,
 }
@@ -57,7 +60,7 @@ enum SpooledKind {
 
 impl Line {
     pub(super) fn new(spilled: &Spilled) -> Self {
-        let Subject { key, video, source, user_agent, session_data } = &*spilled.subject;
+        let Subject { key, video, source, user_agent, session_data, arrival } = &*spilled.subject;
         Self {
             id: format!("{:?}", spilled.id),
             key: key.as_str().to_owned(),
@@ -70,6 +73,7 @@ impl Line {
                 user_agent.device.code(),
             ],
             session_data: session_data.clone(),
+            arrival: arrival.to_json(),
             past: spilled.past,
             inputs: spilled.inputs.iter().map(SpooledInput::new).collect(),
         }
@@ -85,6 +89,10 @@ impl Line {
             Some(page) => Some(Source::parse(page)?),
             None => None,
         };
+        let arrival = match &self.arrival {
+            Some(arrival) => Arrival::from_json(arrival)?,
+            None => Arrival::default(),
+        };
         let [browser, platform, device] = self.client;
         let id = SessionId::from_bytes(u128::from_str_radix(&self.id, 16).ok()?.to_be_bytes());
         let subject = Arc::new(Subject {
@@ -97,6 +105,7 @@ impl Line {
                 device: Device::from_code(device),
             },
             session_data: self.session_data,
+            arrival,
         });
         let inputs = self.inputs.into_iter().map(SpooledInput::input).collect();
         Some(Spilled { id, subject, past: self.past, inputs })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::arrival::Arrival;
 use crate::block::{Block, Columns, Groups, Row, RowId};
 use crate::interval::{Interval, Segments};
 use crate::scan::VideoInfo;
@@ -28,7 +29,8 @@ impl Watch {
             platform: Platform::Mac,
             device: Device::Desktop,
         };
-        let row = Row { id: RowId(0), page: None, user_agent, session_data: None, stored };
+        let arrival = Arrival::default();
+        let row = Row { id: RowId(0), page: None, user_agent, session_data: None, arrival, stored };
         Self { key: "key", video: Video::labelled("intro"), row }
     }
 
@@ -80,6 +82,11 @@ impl Watch {
 
     pub(crate) fn data(mut self, json: &str) -> Self {
         self.row.session_data = Some(Arc::from(json));
+        self
+    }
+
+    pub(crate) fn from(mut self, json: &str) -> Self {
+        self.row.arrival = Arrival::from_json(json).unwrap();
         self
     }
 

@@ -229,6 +229,7 @@ fn value_at(
         Dimension::Platform => text(Some(row.user_agent.platform.name())),
         Dimension::Device => text(Some(row.user_agent.device.name())),
         Dimension::Language => text(row.stored.counters.details.language.as_deref()),
+        Dimension::Arrival(part) => text(row.arrival.get(*part)),
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::draft::{Watch, blocks};
 use super::oracle;
 use crate::Video;
+use crate::arrival::{Arrival, ArrivalPart};
 use crate::block::RowId;
 use crate::query::{
     Column, Comparison, Dimension, Direction, Filter, METRICS_MAX, Metric, Minimum, Operator,
@@ -71,17 +72,23 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
         select(vec![Device::Mobile, Device::Desktop]),
     );
     let language = select(vec!["", "nl", "en"]);
+    let arrival = select(vec![
+        "",
+        r#"{"referrer":"a.example","country":"NL"}"#,
+        r#"{"utm_source":"a","utm_medium":"mail","utm_campaign":"a"}"#,
+        r#"{"referrer":"b.example","utm_source":"b","country":"DE"}"#,
+    ]);
     (
         (start_ms, segments, minutes, duration, any::<u64>()),
         owner,
-        (page, data, client, language),
+        (page, data, client, language, arrival),
         counters(),
     )
         .prop_map(
             |(
                 (start_ms, segments, minutes, duration, id),
                 (video, key),
-                (page, data, client, language),
+                (page, data, client, language, arrival),
                 counters,
             )| {
                 let segments: Vec<_> =
@@ -99,6 +106,7 @@ pub(super) fn watch() -> impl Strategy<Value = Watch> {
                 if !data.is_empty() {
                     watch = watch.data(data);
                 }
+                watch.row.arrival = Arrival::from_json(arrival).unwrap_or_default();
                 if !language.is_empty() {
                     watch = watch.speaking(language);
                 }
@@ -127,6 +135,11 @@ fn dimension() -> impl Strategy<Value = Dimension> {
         "platform",
         "device",
         "language",
+        "referrer",
+        "utm_source",
+        "utm_medium",
+        "utm_campaign",
+        "country",
     ];
     select(names.to_vec()).prop_map(|name| name.parse().unwrap())
 }
@@ -150,6 +163,8 @@ fn condition() -> impl Strategy<Value = Filter> {
             Dimension::Platform => vec!["mac", "windows"],
             Dimension::Device => vec!["mobile", "tablet"],
             Dimension::Language => vec!["nl", "n"],
+            Dimension::Arrival(ArrivalPart::Country) => vec!["NL", "BE"],
+            Dimension::Arrival(_) => vec!["a.example", "a", "mail"],
         }
     };
     let of_dimension =

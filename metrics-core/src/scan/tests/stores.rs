@@ -49,6 +49,7 @@ fn write(index: usize, watch: &Watch) -> SessionWrite {
         source: row.page.clone(),
         user_agent: row.user_agent,
         session_data: row.session_data.as_deref().map(str::to_owned),
+        arrival: row.arrival.clone(),
     };
     SessionWrite {
         id: SessionId::from_bytes(id),

@@ -77,6 +77,13 @@ impl Playhead {
         let segment = watched.and_then(|watched| cut(watched, remaining_ms));
         tally.counters.details.clamped += u32::from(segment != watched);
         self.view_ms += segment.map_or(0, |segment| u64::from(segment.len_ms()));
+        let segment = if open.is_unplaced {
+            let ran_ms = segment.map_or(0, |segment| segment.len_ms());
+            tally.counters.details.unplaced_ms += u64::from(ran_ms);
+            None
+        } else {
+            segment
+        };
         tally.segments.extend(segment);
         let ended_ms = self.ended_ms(&open, Some(to_ms).filter(|_| !is_estimate), at);
         tally.minutes.insert(self.started_at_ms, open.counted_ms, ended_ms);

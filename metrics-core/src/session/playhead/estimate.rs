@@ -16,6 +16,17 @@ impl Playhead {
     /// The open segment, up to the estimated position of playback at `now`.
     pub(in crate::session) fn running(&self, now: Moment) -> Option<Interval> {
         let (open, now) = self.open_until(now)?;
+        self.ran(open, now).filter(|_| !open.is_unplaced)
+    }
+
+    /// The view time without a place of the open segment until `now`, in milliseconds.
+    pub(in crate::session) fn running_unplaced_ms(&self, now: Moment) -> u64 {
+        let unplaced = self.open_until(now).filter(|(open, _)| open.is_unplaced);
+        let ran = unplaced.and_then(|(open, now)| self.ran(open, now));
+        ran.map_or(0, |ran| ran.len_ms().into())
+    }
+
+    fn ran(&self, open: Open, now: Moment) -> Option<Interval> {
         let running = Interval::new(open.from_ms, self.end_at(&open, now))?;
         // Does not subtract earlier view time, because the stored open segment does not contain it.
         cut(running, self.budget_ms(&open, now))

@@ -1,5 +1,6 @@
 //! An event that affects the playhead.
 
+use crate::event::CheckedReport;
 use crate::session::Moment;
 
 /// An event that affects the playhead, and its time.
@@ -35,6 +36,8 @@ pub(in crate::session) enum MarkKind {
     Rate {
         rate_milli: u32,
     },
+    /// The player reports its state.
+    Report(CheckedReport),
     /// Only a duration.
     Duration,
     /// The connection was lost.

@@ -24,9 +24,10 @@ impl Playhead {
         if let (Some(from_ms), State::Playing(open)) = (from_ms, &mut self.state) {
             observe_position(open, from_ms, at, counters);
         }
-        let is_seek = self.open().is_some_and(|open| {
-            open.has_jumped && open.known.idle_ms == 0 && open.at.until_ms(at) <= SEEK_WAIT_MS
-        });
+        let is_seek = self.told.is_seeking
+            || self.open().is_some_and(|open| {
+                open.has_jumped && open.known.idle_ms == 0 && open.at.until_ms(at) <= SEEK_WAIT_MS
+            });
         if is_seek {
             counters.details.seek_waits += 1;
         } else {

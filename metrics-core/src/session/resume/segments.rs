@@ -15,6 +15,7 @@ const RESUMED: u8 = 1 << 3;
 const KNOWN: u8 = 1 << 4;
 const RATES: u8 = 1 << 5;
 const LIVE: u8 = 1 << 6;
+const UNPLACED: u8 = 1 << 7;
 
 /// Encodes the moments of an open segment as distances by the best clock, and the end by the time of day; and the play
 /// by the player's clock, so that its pause gives the exact length of the segment, however late it arrives.
@@ -42,6 +43,7 @@ pub(super) fn encode_open(
             | flag(ECHOED, open.is_echoed)
             | flag(RESUMED, open.resumed_ms.is_some())
             | flag(LIVE, open.is_live)
+            | flag(UNPLACED, open.is_unplaced)
             | flag(KNOWN, is_known)
             | flag(RATES, has_rates),
     );
@@ -78,6 +80,7 @@ pub(super) fn decode_open(reader: &mut Reader<'_>, started_at_ms: i64) -> Result
     open.has_jumped = flags & JUMPED != 0;
     open.is_echoed = flags & ECHOED != 0;
     open.is_live = flags & LIVE != 0;
+    open.is_unplaced = flags & UNPLACED != 0;
     if flags & RESUMED != 0 {
         open.resumed_ms = Some(reader.number_as()?);
     }

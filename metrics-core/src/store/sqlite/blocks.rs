@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_groups_are_damage() {
         let mut block = Block::default();
-        for bytes in [&[12, 0][..], &[0], &[0, 2, 1]] {
+        for bytes in [&[Group::ALL.len() as u8, 0][..], &[0], &[0, 2, 1]] {
             assert!(split(bytes, Groups::ALL, &mut block).is_err(), "{bytes:?}");
         }
     }

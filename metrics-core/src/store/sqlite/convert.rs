@@ -150,7 +150,7 @@ fn delete_first(
 ) -> Result<Vec<OpenSession>, Failure> {
     let select = "select it.id, 1, ?, video_id, url, browser, platform, device, session_data, started_at, \
         last_event_at, duration_ms, view_ms, unique_ms, segments, x'', rebufferings, rebuffering_ms, failures, startup_ms, \
-        details, x'' from before_sessions it left join before_sources on before_sources.id = source_id \
+        details, x'', null from before_sessions it left join before_sources on before_sources.id = source_id \
         where video_id = ? order by started_at, it.id limit ?";
     let binds = [key.into(), video.into(), (SESSIONS_MAX as i64).into()];
     let rows: Vec<OpenRow> = Sql::<OpenColumns>::new(select, binds).load(connection)?;

@@ -11,7 +11,7 @@ use super::sql::Sql;
 use crate::block::Row;
 use crate::key::{ApiKey, SessionId};
 use crate::store::failure::Failure;
-use crate::store::row::{Columns, column_as, page, user_agent};
+use crate::store::row::{Columns, arrival, column_as, page, user_agent};
 use crate::store::{Found, KeyId, KnownVideo, Location, OpenSession, Version, VideoId};
 use crate::varint::Damaged;
 use crate::video::Video;
@@ -19,7 +19,7 @@ use crate::video::Video;
 /// The columns of an [`OpenRow`].
 pub(super) const OPEN_COLUMNS: &str = "open_sessions.id, version, open_sessions.key_id, video_id, page, browser, platform, device, \
     session_data, started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, minutes, rebufferings, rebuffering_ms, \
-    failures, startup_ms, details, resume";
+    failures, startup_ms, details, resume, arrival";
 
 /// Their types.
 pub(super) type OpenColumns = (
@@ -45,6 +45,7 @@ pub(super) type OpenColumns = (
     Nullable<BigInt>,
     Nullable<Text>,
     Binary,
+    Nullable<Text>,
 );
 
 /// The row of an open session.
@@ -72,6 +73,7 @@ pub(super) struct OpenRow {
     startup_ms: Option<i64>,
     details: Option<String>,
     resume: Vec<u8>,
+    arrival: Option<String>,
 }
 
 impl OpenRow {
@@ -102,6 +104,7 @@ impl OpenRow {
                 page: self.page.map(|url| page(&url)).transpose()?,
                 user_agent: user_agent(self.browser, self.platform, self.device),
                 session_data: self.session_data.map(Into::into),
+                arrival: arrival(self.arrival.as_deref())?,
                 stored: stored.stored()?,
             },
         })

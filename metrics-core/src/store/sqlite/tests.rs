@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::snapshot::SqliteSnapshot;
 use super::*;
+use crate::arrival::Arrival;
 use crate::block::{Block, Group, Groups, RowId};
 use crate::interval::{Interval, Segments};
 use crate::key::{ApiKey, SessionId};
@@ -89,6 +90,7 @@ fn write(key: &ApiKey, session: &str, expected: u32, started_at_ms: i64) -> Sess
         source: Source::parse("http://example.com/"),
         user_agent: UserAgentClass::default(),
         session_data: None,
+        arrival: Arrival::default(),
     };
     let stored = Stored {
         started_at_ms,

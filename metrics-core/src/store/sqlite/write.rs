@@ -13,6 +13,7 @@ use quick_cache::unsync::Cache;
 
 use super::schema::{instances, keys, videos};
 use super::sql::Sql;
+use crate::arrival::Arrival;
 use crate::key::{ApiKey, SessionId};
 use crate::session::Stored;
 use crate::source::Source;
@@ -170,6 +171,7 @@ struct Insert<'a> {
     page: Option<&'a str>,
     classes: [i32; 3],
     session_data: Option<&'a str>,
+    arrival: Option<String>,
     changing: Changing<'a>,
 }
 
@@ -179,7 +181,7 @@ impl<'a> Insert<'a> {
         (key, video): (KeyId, VideoId),
         page: Option<&'a Source>,
         user_agent: UserAgentClass,
-        session_data: Option<&'a str>,
+        (session_data, arrival): (Option<&'a str>, &Arrival),
         (started_at_ms, changing): (i64, Changing<'a>),
     ) -> Self {
         let UserAgentClass { browser, platform, device } = user_agent;
@@ -189,6 +191,7 @@ impl<'a> Insert<'a> {
             page: page.map(Source::as_str),
             classes: [browser.code().into(), platform.code().into(), device.code().into()],
             session_data,
+            arrival: arrival.to_json(),
             changing,
         }
     }
@@ -198,7 +201,7 @@ impl QueryFragment<Sqlite> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
         out.push_sql(
             "insert into open_sessions \
-             (id, key_id, video_id, started_at, page, browser, platform, device, session_data, ",
+             (id, key_id, video_id, started_at, page, browser, platform, device, session_data, arrival, ",
         );
         out.push_sql(Changing::COLUMNS);
         out.push_sql(") select ");
@@ -215,6 +218,8 @@ impl QueryFragment<Sqlite> for Insert<'_> {
         }
         out.push_sql(", ");
         out.push_bind_param::<Nullable<Text>, _>(&self.session_data)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.arrival)?;
         out.push_sql(", ");
         self.changing.push(&mut out)?;
         out.push_sql(" where not exists (select 1 from closed_sessions where id = ");
@@ -271,7 +276,8 @@ pub(super) fn write(
     let changing = Changing::new(expected.wrapping_add(1), stored, *watched_at);
     let rows = if *expected == 0 {
         let ids = ids.video(connection, &subject.key, &subject.video)?;
-        let (page, data) = (subject.source.as_ref(), subject.session_data.as_deref());
+        let page = subject.source.as_ref();
+        let data = (subject.session_data.as_deref(), &subject.arrival);
         let changing = (stored.started_at_ms, changing);
         Insert::new(id, ids, page, subject.user_agent, data, changing).execute(connection)?
     } else {
@@ -288,7 +294,7 @@ pub(super) fn reopen(
 ) -> QueryResult<bool> {
     let OpenSession { id, version, key, video, row } = session;
     let changing = (row.stored.started_at_ms, Changing::new(*version, &row.stored, None));
-    let (page, data) = (row.page.as_ref(), row.session_data.as_deref());
+    let (page, data) = (row.page.as_ref(), (row.session_data.as_deref(), &row.arrival));
     let insert = Insert::new(id, (*key, *video), page, row.user_agent, data, changing);
     Ok(insert.execute(connection)? == 1)
 }

@@ -114,11 +114,13 @@ type Bytes = Option<Vec<u8>>;
 type Content = (
     BigInt, Integer, BigInt, BigInt,
     Column, Column, Column, Column, Column, Column, Column, Column, Column, Column, Column, Column,
+    Column,
 );
 #[rustfmt::skip]
 type ContentRow = (
     i64, i32, i64, i64,
     Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes,
+    Bytes,
 );
 
 /// Reads groups of blocks, in the order of `blocks`, without blocks that do not exist.
@@ -141,7 +143,7 @@ pub(super) async fn groups(
 }
 
 fn block(row: ContentRow) -> Result<Block, Damaged> {
-    let (_, sessions, first_start_ms, last_start_ms, a, b, c, d, e, f, g, h, i, j, k, l) = row;
-    let groups = [a, b, c, d, e, f, g, h, i, j, k, l];
+    let (_, sessions, first_start_ms, last_start_ms, a, b, c, d, e, f, g, h, i, j, k, l, m) = row;
+    let groups = [a, b, c, d, e, f, g, h, i, j, k, l, m];
     Ok(Block { sessions: column_as(sessions.into())?, first_start_ms, last_start_ms, groups })
 }

@@ -11,10 +11,12 @@ use diesel::sql_types::{
 
 use super::prepared::Prepared;
 use super::types::{Bits, timestamp, unix_ms};
+use crate::arrival::Arrival;
 use crate::block::{Row, RowId};
 use crate::key::SessionId;
 use crate::session::Stored;
-use crate::store::row::{Columns, canonical, column_as, page, user_agent};
+use crate::source::Source;
+use crate::store::row::{Columns, arrival, canonical, column_as, page, user_agent};
 use crate::store::{KeyId, OpenSession, VideoId};
 use crate::user_agent::UserAgentClass;
 use crate::varint::Damaged;
@@ -39,16 +41,17 @@ pub(super) struct Arrays<'a> {
     devices: Vec<i16>,
     pages: Vec<Option<&'a str>>,
     session_data: Vec<Option<&'a str>>,
+    arrivals: Vec<Option<String>>,
 }
 
 impl<'a> Arrays<'a> {
     /// The names of the columns.
     pub(super) const NAMES: &'static str = "started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, \
-        rebufferings, rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data, minutes";
+        rebufferings, rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data, minutes, arrival";
 
     /// The parameters to which [`bind`](Self::bind) binds values, if they are the first of the statement.
     pub(super) const PARAMETERS: &'static str =
-        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17";
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18";
 
     pub(super) fn push(&mut self, stored: &'a Stored, user_agent: UserAgentClass) {
         let some = |number: i64| (number != 0).then_some(number);
@@ -70,15 +73,21 @@ impl<'a> Arrays<'a> {
         self.devices.push(user_agent.device.code().into());
     }
 
-    /// Adds page and session data to the session pushed last.
-    pub(super) fn push_page(&mut self, page: Option<&'a str>, session_data: Option<&'a str>) {
-        self.pages.push(page);
+    /// Adds page, session data and arrival to the session pushed last.
+    pub(super) fn push_page(
+        &mut self,
+        page: Option<&'a Source>,
+        session_data: Option<&'a str>,
+        arrival: Option<&'a Arrival>,
+    ) {
+        self.pages.push(page.map(Source::as_str));
         self.session_data.push(session_data);
+        self.arrivals.push(arrival.and_then(Arrival::to_json));
     }
 
     pub(super) fn push_row(&mut self, row: &'a Row) {
         self.push(&row.stored, row.user_agent);
-        self.push_page(row.page.as_ref().map(|page| page.as_str()), row.session_data.as_deref());
+        self.push_page(row.page.as_ref(), row.session_data.as_deref(), Some(&row.arrival));
     }
 
     pub(super) fn bind(self, query: Prepared<'a>) -> Prepared<'a> {
@@ -100,6 +109,7 @@ impl<'a> Arrays<'a> {
             .bind::<Array<Nullable<Text>>, _>(self.pages)
             .bind::<Array<Nullable<Text>>, _>(self.session_data)
             .bind::<Array<Binary>, _>(self.minutes)
+            .bind::<Array<Nullable<Text>>, _>(self.arrivals)
     }
 }
 
@@ -180,11 +190,13 @@ pub(super) struct SubjectRow {
     page: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     session_data: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    arrival: Option<String>,
 }
 
 /// Its columns.
 pub(super) const SUBJECT: &str =
-    "browser, platform, device, page, session_data::text as session_data";
+    "browser, platform, device, page, session_data::text as session_data, arrival::text as arrival";
 
 impl SubjectRow {
     pub(super) fn row(self, id: RowId, stored: Stored) -> Result<Row, Damaged> {
@@ -195,6 +207,7 @@ impl SubjectRow {
             page: self.page.as_deref().map(page).transpose()?,
             user_agent: user_agent(self.browser.into(), self.platform.into(), self.device.into()),
             session_data: session_data.map(Arc::from),
+            arrival: arrival(self.arrival.as_deref())?,
             stored,
         })
     }

@@ -63,8 +63,9 @@ fn statement<'a>(
         let first = (write.expected == 0).then_some(&*write.subject);
         arrays.push(&write.stored, first.map_or_else(UserAgentClass::default, |it| it.user_agent));
         arrays.push_page(
-            first.and_then(|it| it.source.as_ref()).map(|page| page.as_str()),
+            first.and_then(|it| it.source.as_ref()),
             first.and_then(|it| it.session_data.as_deref()),
+            first.map(|it| &it.arrival),
         );
         let digest = first.map(|it| Bits(it.video.digest(&it.key)));
         video_ids.push(digest.and_then(|digest| videos.get(&digest)).map(|(_, video)| video.0));
@@ -73,7 +74,7 @@ fn statement<'a>(
     let query = Prepared::new(format!(
         "with given as materialized (
             select it.*, of_version, of_video, of_start, of_known
-            from unnest({parameters}, $18, $19, $20, $21, $22)
+            from unnest({parameters}, $19, $20, $21, $22, $23)
                 as it ({names}, id, expected, instance, video_id, resume)
             left join lateral (
                 select version as of_version, video_id as of_video, started_at as of_start
@@ -85,7 +86,7 @@ fn statement<'a>(
          insert into open_sessions ({names}, id, version, instance, video_id, resume)
          select coalesce(of_start, started_at), last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings,
             rebuffering_ms, failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes,
-            id, expected + 1, instance, coalesce(of_video, video_id), resume
+            arrival::jsonb, id, expected + 1, instance, coalesce(of_video, video_id), resume
          from given where (expected = 0 and of_known is not null and not is_closed(id)) or (expected = of_version and of_start = started_at)
          on conflict (id) do update set last_event_at = excluded.last_event_at, duration_ms = excluded.duration_ms,
             view_ms = excluded.view_ms, unique_ms = excluded.unique_ms, segments = excluded.segments,

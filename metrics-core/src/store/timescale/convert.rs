@@ -228,7 +228,7 @@ fn select(of: &str, limit: &str) -> String {
     format!(
         "select it.id, 1::bigint as version, key_id, video_id, started_at, last_event_at, duration_ms, view_ms, unique_ms,
             it.segments, ''::bytea as minutes, rebufferings, rebuffering_ms, failures, startup_ms, details, ''::bytea as resume, browser,
-            platform, device, url as page, session_data::text as session_data
+            platform, device, url as page, session_data::text as session_data, null::text as arrival
          from (
             select * from metrics_before.sessions it where {of} order by video_id, started_at, id limit {limit}
          ) it

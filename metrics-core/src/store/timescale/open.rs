@@ -60,12 +60,15 @@ pub(super) async fn prepare(target: &Target, migrations: Migrations) -> Result<E
     let server = examine(&mut connection).await?;
     let edition = match migrations {
         Migrations::Run => {
-            // Closing the connection releases the lock in every case.
+            // The connection that holds the lock makes every change: so the lock outlives the last change, also when
+            // this future is dropped. Closing the connection releases the lock in every case.
             diesel::sql_query(format!("select pg_advisory_lock({LOCK})"))
                 .execute(&mut connection)
                 .await
                 .map_err(|err| failed("wait for other instances", err))?;
-            update(target, &mut connection, &server).await?
+            let edition;
+            (connection, edition) = update(connection, &server).await?;
+            edition
         }
         Migrations::Check => {
             let state = convert::state(&mut connection).await?;
@@ -151,18 +154,18 @@ async fn examine(connection: &mut AsyncPgConnection) -> Result<Server, Error> {
     Ok(server)
 }
 
+/// Brings the tables up to date, and returns the connection.
 async fn update(
-    target: &Target,
-    connection: &mut AsyncPgConnection,
+    mut connection: AsyncPgConnection,
     server: &Server,
-) -> Result<Edition, Error> {
+) -> Result<(AsyncPgConnection, Edition), Error> {
     let (role, database) = (&server.role, &server.database);
-    let state = convert::state(connection).await?;
+    let state = convert::state(&mut connection).await?;
     if state.is_before {
-        convert::rename(connection).await?;
+        convert::rename(&mut connection).await?;
     }
-    let pending = pending(connection).await?;
-    let installed = edition(connection).await? != Edition::Plain;
+    let pending = pending(&mut connection).await?;
+    let installed = edition(&mut connection).await? != Edition::Plain;
     // An operator decides whether existing tables become hypertables.
     let is_new = !server.has_schema && !state.is_renamed;
     if is_new && !installed && server.available && server.loaded {
@@ -184,16 +187,16 @@ async fn update(
         })?;
     }
     if !pending.is_empty() {
-        migrate(target).await?;
+        connection = migrate(connection).await?;
     }
-    let edition = edition(connection).await?;
-    arrange(connection, &edition).await.map_err(|err| {
+    let edition = edition(&mut connection).await?;
+    arrange(&mut connection, &edition).await.map_err(|err| {
         unusable(format!("TimescaleDB cannot store the sessions in a hypertable ({err})"))
     })?;
     if state.is_before || state.is_renamed {
-        convert::run(connection).await?;
+        convert::run(&mut connection).await?;
     }
-    Ok(edition)
+    Ok((connection, edition))
 }
 
 /// The migrations that have not run yet.
@@ -243,19 +246,18 @@ fn known() -> Result<Vec<String>, Error> {
 }
 
 /// Runs the pending migrations on a thread and in a runtime of its own: diesel's migrations block, in a way that panics
-/// on a runtime with a single thread.
-async fn migrate(target: &Target) -> Result<(), Error> {
-    let target = target.clone();
+/// on a runtime with a single thread. The thread keeps the connection if this future is dropped.
+async fn migrate(connection: AsyncPgConnection) -> Result<AsyncPgConnection, Error> {
     let migrating = tokio::task::spawn_blocking(move || {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|err| unusable(err.to_string()))?;
         runtime.block_on(async {
-            let mut harness = AsyncMigrationHarness::new(target.connect(Purpose::Upkeep).await?);
-            harness
-                .run_pending_migrations(MIGRATIONS)
-                .map(drop)
-                .map_err(|err| unusable(format!("its tables cannot be brought up to date ({err})")))
+            let mut harness = AsyncMigrationHarness::new(connection);
+            harness.run_pending_migrations(MIGRATIONS).map_err(|err| {
+                unusable(format!("its tables cannot be brought up to date ({err})"))
+            })?;
+            Ok(harness.into_inner())
         })
     });
     migrating.await.map_err(|panic| unusable(panic.to_string()))?

@@ -201,8 +201,8 @@ async fn close_sessions(
          kept as (
             insert into closed_sessions (id, version, video_id, started_at, last_event_at, resume)
             select id, version, video_id, started_at, last_event_at, resume from given)
-         insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data, row_id(given.id), {PAGE_ID} from given
+         insert into session_rows ({ROW}, session_data, arrival, row_id, page_id)
+         select {ROW}, session_data, arrival, row_id(given.id), {PAGE_ID} from given
          where {ARE_HELD}
          order by started_at"
     ))
@@ -258,13 +258,13 @@ async fn reopen_sessions(
     sessions.iter().for_each(|session| arrays.push_row(&session.row));
     let query = Prepared::new(format!(
         "with given as materialized (
-            select * from unnest({}, $18, $19, $20) as it ({names}, of_id, of_version, video_id)),
+            select * from unnest({}, $19, $20, $21) as it ({names}, of_id, of_version, video_id)),
          gone as (
-            delete from closed_sessions where id = any($18) returning id, version, resume)
+            delete from closed_sessions where id = any($19) returning id, version, resume)
          insert into open_sessions ({names}, id, version, video_id, resume)
          select started_at, last_event_at, duration_ms, view_ms, unique_ms, segments, rebufferings, rebuffering_ms,
-            failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes, id, version,
-            video_id, resume
+            failures, startup_ms, details, browser, platform, device, page, session_data::jsonb, minutes, arrival::jsonb, id,
+            version, video_id, resume
          from given join gone on id = of_id and version = of_version",
         Arrays::PARAMETERS,
         names = Arrays::NAMES,
@@ -287,10 +287,10 @@ async fn add_rows(
     let mut arrays = Arrays::default();
     sessions.iter().for_each(|(_, row)| arrays.push_row(row));
     let query = Prepared::new(format!(
-        "with given as materialized (select * from unnest({}, $18, $19) as it ({}, video_id, row_id)),
+        "with given as materialized (select * from unnest({}, $19, $20) as it ({}, video_id, row_id)),
          {HELD}
-         insert into session_rows ({ROW}, session_data, row_id, page_id)
-         select {ROW}, session_data::jsonb, row_id, {PAGE_ID} from given
+         insert into session_rows ({ROW}, session_data, arrival, row_id, page_id)
+         select {ROW}, session_data::jsonb, arrival::jsonb, row_id, {PAGE_ID} from given
          where {ARE_HELD}
          order by started_at",
         Arrays::PARAMETERS,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use metrics_core::arrival::Arrival;
 use metrics_core::export::Export;
 use metrics_core::interval::{Interval, Segments};
 use metrics_core::key::SessionId;
@@ -321,6 +322,7 @@ fn write(viewer: &Viewer, outcome: &Outcome) -> SessionWrite {
         source: Source::parse(viewer.page),
         user_agent: metrics_core::user_agent::UserAgentClass::default(),
         session_data: None,
+        arrival: Arrival::default(),
     };
     let mut stored = Stored::finished(at_ms, at_ms, viewer.duration_ms, &segments);
     stored.view_ms += outcome.scrubbed_ms;

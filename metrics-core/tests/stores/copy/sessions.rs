@@ -17,6 +17,8 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use crate::fixture::arrival;
+
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
 
 pub(crate) const DAY_MS: i64 = 86_400_000;
@@ -151,6 +153,7 @@ fn session(random: &mut StdRng, keys: &[ApiKey], number: usize) -> SessionWrite 
             device: *Device::ALL.choose(random).unwrap(),
         },
         session_data: random.random_bool(0.3).then(|| containment::canonical(&metadata(5))),
+        arrival: arrival(random.random_range(0..9)),
     };
     let stored = Stored {
         started_at_ms,

@@ -11,7 +11,7 @@ use metrics_testing::Backend::{Postgres, Timescale};
 use metrics_testing::{Backend, Database};
 use tokio::time::timeout;
 
-use super::{check, close, count, empty_store, reason, sql, text, verified};
+use super::{check, close, count, empty_store, reason, sql, text, until, verified};
 use crate::fixture::{commit, key, now, write};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/timescale");
@@ -55,6 +55,45 @@ async fn check_start_at_once(backend: Backend) {
     for connected in tasks.join_all().await {
         connected.unwrap().check().await.unwrap();
     }
+}
+
+/// A lock that stops each migration at its first table.
+const GATE: &str = "
+    create function gate() returns event_trigger language plpgsql as
+        'begin perform pg_advisory_xact_lock_shared(1); end';
+    create event trigger gate on ddl_command_start when tag in ('CREATE TABLE') execute function gate();
+    select pg_advisory_lock(1)";
+
+async fn check_dropped_start(backend: Backend) {
+    let database = Database::new(backend).await;
+    let url = database.url();
+    let admin = sql(&url).await;
+    if backend == Timescale {
+        admin.batch_execute("create extension if not exists timescaledb").await.unwrap();
+    }
+    admin.batch_execute(GATE).await.unwrap();
+    let waiting = "pg_locks join pg_database d on d.oid = database
+        where locktype = 'advisory' and not granted and datname = current_database()";
+    let at_gate = format!("{waiting} and classid = 0 and objid = 1");
+
+    let first = TimescaleStore::connect(&url);
+    let stopped = until("at the gate", async || count(&admin, &at_gate).await == 1);
+    tokio::select! {
+        () = stopped => {},
+        connected = first => panic!("{connected:?}"),
+    }
+    // The first instance is dropped. Its statement still runs, and so the second instance waits for it.
+    let second = tokio::spawn(async move { TimescaleStore::connect(&url).await });
+    until("waiting", async || count(&admin, waiting).await == 2).await;
+    assert_eq!(count(&admin, &at_gate).await, 1);
+    admin.batch_execute("select pg_advisory_unlock(1)").await.unwrap();
+    second.await.unwrap().unwrap().check().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_waits_for_the_migrations_of_a_dropped_one() {
+    check_dropped_start(Timescale).await;
+    check_dropped_start(Postgres).await;
 }
 
 /// Works on a single-threaded runtime too.

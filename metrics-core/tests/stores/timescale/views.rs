@@ -11,7 +11,7 @@ use metrics_testing::Backend;
 use metrics_testing::Backend::{Postgres, Timescale};
 
 use super::{close, empty_store, sql, text};
-use crate::fixture::{commit, key, write};
+use crate::fixture::{arrival, commit, key, write};
 
 /// The SQL views.
 async fn check_views(backend: Backend) {
@@ -27,6 +27,7 @@ async fn check_views(backend: Backend) {
             device: Device::Desktop,
         },
         session_data: Some(r#"{"group":"a"}"#.into()),
+        arrival: arrival(4),
         ..(*full.subject).clone()
     });
     let segments: Segments = [(0, 4_000), (2_000, 6_500), (300_000, 300_001)]
@@ -44,7 +45,7 @@ async fn check_views(backend: Backend) {
     let rows = admin
         .query(
             "select is_open, row_id, key, identifier, page, browser, platform, device, duration_seconds, startup_seconds,
-                rebufferings, session_data::text
+                rebufferings, session_data::text, referrer, country, utm_source
              from metrics.sessions order by is_open",
             &[],
         )
@@ -60,6 +61,9 @@ async fn check_views(backend: Backend) {
     assert_eq!([closed.get::<_, f64>(8), closed.get(9)], [400.0, 0.25]);
     assert_eq!(closed.get::<_, i64>(10), 2);
     assert_eq!(closed.get::<_, String>(11), r#"{"group": "a"}"#);
+    let come_from = [12, 13, 14].map(|column| closed.get::<_, Option<String>>(column));
+    assert_eq!(come_from, [Some("a.example".to_owned()), Some("NL".to_owned()), None]);
+    assert_eq!(open.get::<_, Option<String>>(12), None);
 
     let segments =
         "select from_seconds, to_seconds from metrics.segments where row_id = $1 order by 1";

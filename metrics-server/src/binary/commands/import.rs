@@ -13,13 +13,12 @@ use metrics_core::ApiKey;
 use metrics_core::import::{Equals, insert};
 use metrics_core::key::KeySettings;
 use metrics_core::record::{LINE_BYTES_MAX, RecordError, SessionRecord};
-use metrics_core::source::PageDetail;
 use metrics_core::store::Store;
 use metrics_core::upkeep::merge;
 use tokio::sync::mpsc;
 
 use super::progress::Progress;
-use crate::binary::config::SessionsImport;
+use crate::binary::config::{Config, SessionsImport};
 
 /// The number of sessions per write, large enough that the blocks of a video are not read over and over.
 const SESSIONS_AT_ONCE: usize = 5_000;
@@ -69,8 +68,8 @@ fn name(path: Option<&Path>) -> Cow<'_, str> {
     path.map_or("the standard input".into(), Path::to_string_lossy)
 }
 
-/// Imports sessions, with the page details that `page_detail` and the patterns of their keys permit. Without a store,
-/// only checks the lines.
+/// Imports sessions, with the parts of pages and arrivals that the settings and the patterns of their keys permit. Without
+/// a store, only checks the lines.
 ///
 /// # Errors
 ///
@@ -79,7 +78,7 @@ pub(super) async fn import_sessions(
     store: Option<&dyn Store>,
     import: &SessionsImport,
     (file, total): Opened,
-    page_detail: PageDetail,
+    config: &Config,
 ) -> Result<(), Box<dyn Error>> {
     let path = import.file.as_deref();
     let failed = |err: io::Error| format!("cannot read {}: {err}", name(path));
@@ -91,7 +90,7 @@ pub(super) async fn import_sessions(
         report.refuse(refused);
         report.accepted += records.len() as u64;
         if let Some(store) = store {
-            let written = write(store, records, page_detail, &mut equals, &mut report).await;
+            let written = write(store, records, config, &mut equals, &mut report).await;
             written.map_err(|err| {
                 format!("the import is incomplete; import the file again to continue: {err}")
             })?;
@@ -190,7 +189,7 @@ impl<R: BufRead> Lines<R> {
 async fn write(
     store: &dyn Store,
     mut records: Vec<SessionRecord>,
-    page_detail: PageDetail,
+    config: &Config,
     equals: &mut Equals,
     report: &mut Report,
 ) -> Result<(), metrics_core::store::Error> {
@@ -205,7 +204,8 @@ async fn write(
             Some(settings) => settings.reduce(page),
             None => page,
         };
-        row.page = row.page.take().and_then(|page| reduced(page).reduced(page_detail));
+        row.page = row.page.take().and_then(|page| reduced(page).reduced(config.page_detail));
+        row.arrival = std::mem::take(&mut row.arrival).only(&config.arrival_parts);
     }
     let sessions = records.into_iter().map(|record| equals.session(record)).collect();
     let inserted = insert(store, sessions).await?;

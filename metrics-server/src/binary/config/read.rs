@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{TimeDelta, Utc};
+use metrics_core::arrival::ArrivalPart;
 use metrics_core::limits::Limits;
 use metrics_core::time_bucket::Span;
 use tracing_subscriber::EnvFilter;
@@ -13,6 +14,7 @@ use super::setting::Unreadable;
 use super::{Database, PostgresUrl};
 use crate::access::Role;
 use crate::cors::Cors;
+use crate::geo::{Geo, InvalidGeo};
 use crate::hosts::{self, Hosts};
 use crate::networks::{InvalidNetwork, Networks};
 use crate::page::Logo;
@@ -100,6 +102,33 @@ pub(super) fn read_bot_networks(file: &str) -> Result<Arc<Networks>, Unreadable>
     let text = std::fs::read_to_string(file).map_err(|err| unreadable(&err))?;
     let networks = text.parse().map_err(|err: InvalidNetwork| unreadable(&err))?;
     Ok(Arc::new(networks))
+}
+
+/// Reads the names of the parts of arrivals.
+pub(super) fn read_dimensions(text: &str) -> Result<Vec<ArrivalPart>, Unreadable> {
+    if text.trim() == "none" {
+        return Ok(Vec::new());
+    }
+    let parts = text.split(',').map(|name| ArrivalPart::from_name(name.trim()));
+    parts.collect::<Option<_>>().ok_or(Unreadable::NotAccepted)
+}
+
+/// Reads the database of countries.
+pub(super) fn read_geo(file: &str) -> Result<Option<Arc<Geo>>, Unreadable> {
+    let because = |err: InvalidGeo| {
+        Unreadable::Because(match err {
+            InvalidGeo::Unreadable { source, .. } => format!("cannot be read: {source}"),
+            InvalidGeo::Damaged { source, .. } => {
+                format!(
+                    "is no database in the MaxMind DB format, or is damaged: {source}; download it again"
+                )
+            }
+        })
+    };
+    optional(file, |file| Some(Geo::open(file)))?
+        .transpose()
+        .map(|geo| geo.map(Arc::new))
+        .map_err(because)
 }
 
 /// Reads the file that has the secret of tokens.

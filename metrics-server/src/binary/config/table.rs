@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hyper::header::HeaderName;
+use metrics_core::arrival::ArrivalPart;
 use metrics_core::limits::Limits;
 use metrics_core::source::PageDetail;
 use metrics_core::time_bucket::Span;
@@ -12,14 +13,15 @@ use metrics_core::{ApiKey, Bots};
 
 use super::memory::read_memory;
 use super::read::{
-    chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_frames,
-    read_group_roles, read_hosts, read_limits, read_log_filter, read_logo, read_retention,
-    read_token_secret, read_users, read_webhooks, switched, verbatim, within,
+    chosen, optional, parsed, read_bot_networks, read_cors, read_database, read_dimensions,
+    read_frames, read_geo, read_group_roles, read_hosts, read_limits, read_log_filter, read_logo,
+    read_retention, read_token_secret, read_users, read_webhooks, switched, verbatim, within,
 };
 use super::setting::{About, Default, SERVER, Setting};
 use super::{Database, LogFormat};
 use crate::access::Role;
 use crate::cors::Cors;
+use crate::geo::Geo;
 use crate::hosts::Hosts;
 use crate::networks::Networks;
 use crate::page::Logo;
@@ -290,6 +292,14 @@ settings! {
         help: "The stored part of a page's URL: `path`, `host` (all pages of a site are its page /) or `none`",
         commands: &[SERVER, "import"]
     }
+    DIMENSIONS: Vec<ArrivalPart> {
+        read: read_dimensions,
+        variable: "METRICS_DIMENSIONS",
+        default: Default::Value("referrer,utm_source,utm_medium,utm_campaign,country"),
+        accepted: "referrer, utm_source, utm_medium, utm_campaign and country, or some of them, separated by commas, or none",
+        help: "Where viewers come from: the dimensions that are recorded, separated by commas, or `none`",
+        commands: &[SERVER, "import"]
+    }
     OPT_OUT: bool {
         read: |text| chosen(text, &[("ignore", false), ("refuse", true)]),
         variable: "METRICS_OPT_OUT",
@@ -326,6 +336,19 @@ settings! {
         accepted: "a number from 1 to 100, and METRICS_FORWARDED_HEADER be set",
         help: "The number of proxies, one behind the other, that add an element to that header; with 1 the last \
                element counts, with 2 the second to last"
+    }
+    COUNTRY_HEADER: Option<HeaderName> {
+        read: |text| optional(text, |text| text.parse().ok()),
+        variable: "METRICS_COUNTRY_HEADER",
+        accepted: "the name of a header, like cf-ipcountry, and METRICS_FORWARDED_HEADER be set",
+        help: "The header in which that proxy names the country of a client, two letters, like cf-ipcountry"
+    }
+    GEO: Option<Arc<Geo>> {
+        read: read_geo,
+        variable: "METRICS_GEO",
+        accepted: "a file",
+        help: "A database file of the countries of addresses, in the MaxMind DB format (.mmdb); it is read again when it \
+               is replaced"
     }
     MAX_CONNECTIONS: Option<usize> {
         read: |text| optional(text, |text| within(text, 1..=1_000_000).ok()),

@@ -28,10 +28,10 @@ class TimeLine extends Chart {
     return previous.some(({ value }) => value || (value === 0 && this.options.unit === 'share')) ? previous : [];
   }
 
-  // Its date, or what it is if that is the date of the point as well.
+  // Its date. Without one, or with that of the point itself, what it is.
   #nameBefore({ start }, index) {
-    const name = bucketText(new Date(start), this.options);
-    return name === this.#name(index) ? (this.options.previousName ?? this.words.before) : name;
+    const name = start && bucketText(new Date(start), this.options);
+    return name && name !== this.#name(index) ? name : (this.options.previousName ?? this.words.before);
   }
 
   #levels() {

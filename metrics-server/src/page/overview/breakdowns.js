@@ -13,6 +13,7 @@ const SECTIONS = [
   { name: 'referrer' },
   { name: 'utm_campaign' },
   { name: 'utm_source' },
+  { name: 'utm_medium' },
   { name: 'country' },
   { name: 'browser', isFixed: true },
   { name: 'device', isFixed: true },

@@ -4,6 +4,7 @@ import { sparkline } from '../charts/spark.js';
 import { Latest } from '../api.js';
 import { WORDS as CHART_WORDS } from '../charts/words.js';
 import { h } from '../dom.js';
+import { directionOf } from '../format.js';
 import { Panel } from '../panel.js';
 import { textOf } from '../tiles.js';
 import { columnsOf, orderOf, questionOf } from './list.js';
@@ -127,7 +128,7 @@ export class Videos {
     const cells = this.columns.map(([metric, unit], index) => {
       const value = metrics[index];
       const cell = h('td', { class: this.#classOf(state, metric) }, textOf(fmt, unit, value));
-      if (metric === 'plays' && change !== null && change !== undefined) cell.append(h('small', { class: `change ${change < 0 ? 'down' : 'up'}`, title: t('change_before', { value: fmt.count(comparison.metrics[0]) }) }, fmt.change(change)));
+      if (metric === 'plays' && change !== null && change !== undefined) cell.append(h('small', { class: `change ${['down', '', 'up'][directionOf(change) + 1]}`, title: t('change_before', { value: fmt.count(comparison.metrics[0]) }) }, fmt.change(change)));
       return cell;
     });
     return h('tr', { 'data-video': name }, head, h('td', { class: 'curve' }), ...cells);

@@ -21,6 +21,7 @@ async fn every_session_is_an_object_with_all_inputs_of_reports() {
       "browser": "firefox",
       "clamped": 0,
       "codec": null,
+      "country": "NL",
       "device": "desktop",
       "duration": 60.0,
       "failures": 0,
@@ -37,6 +38,7 @@ async fn every_session_is_an_object_with_all_inputs_of_reports() {
       "platform": "linux",
       "rebuffering_time": 0.0,
       "rebufferings": 1,
+      "referrer": null,
       "renditions": 0,
       "scrubbed_time": 0.0,
       "seek_wait_time": 0.0,
@@ -58,6 +60,10 @@ async fn every_session_is_an_object_with_all_inputs_of_reports() {
       "startup_time": null,
       "tracks": 0,
       "unique_view_time": 1.5,
+      "unplaced_time": 0.0,
+      "utm_campaign": null,
+      "utm_medium": null,
+      "utm_source": null,
       "view_time": 1.75,
       "width": null
     }
@@ -76,6 +82,7 @@ async fn every_session_is_a_line_of_csv() {
       "browser": "firefox",
       "clamped": "0",
       "codec": "",
+      "country": "NL",
       "device": "desktop",
       "duration": "60",
       "failures": "0",
@@ -90,6 +97,7 @@ async fn every_session_is_a_line_of_csv() {
       "platform": "linux",
       "rebuffering_time": "0",
       "rebufferings": "1",
+      "referrer": "",
       "renditions": "0",
       "scrubbed_time": "0",
       "seek_wait_time": "0",
@@ -102,6 +110,10 @@ async fn every_session_is_a_line_of_csv() {
       "startup_time": "",
       "tracks": "0",
       "unique_view_time": "1.5",
+      "unplaced_time": "0",
+      "utm_campaign": "",
+      "utm_medium": "",
+      "utm_source": "",
       "view_time": "1.75",
       "width": ""
     }

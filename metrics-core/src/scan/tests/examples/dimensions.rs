@@ -6,6 +6,7 @@ use super::{answer, at, now, rows, watches};
 use crate::Video;
 use crate::query::{Compare, Dimension, Metric, Query, Timeframe};
 use crate::scan::tests::draft::Watch;
+use crate::scan::{Answer, DimensionValue};
 use crate::user_agent::{Browser, Device, Platform};
 
 #[test]
@@ -81,6 +82,8 @@ fn rows_are_compared_with_those_of_before() {
     assert_eq!(rows(&hosts), ["a.example = 2 3 by -0.3333333333333333", "b.example = 1 0 by -"]);
     let days = answer(&query.clone().by("time:1 day".parse().unwrap()), &watches);
     assert_eq!(rows(&days), ["05-02T00 = 1 1 by 0", "05-03T00 = 2 2 by 0"]);
+    assert_eq!(counterparts(&days), ["2023-04-30T00:00:00Z", "2023-05-01T00:00:00Z"]);
+    assert_eq!(counterparts(&hosts), ["", ""]);
     for answer in [hosts, days, answer(&query, &watches)] {
         let totals = answer.totals.unwrap();
         assert_eq!(totals.metrics, [Some(3.0)]);
@@ -88,6 +91,24 @@ fn rows_are_compared_with_those_of_before() {
     }
     let other = query.compared_with(Compare::Timeframe(dates("2023-04-30", "2023-04-30")));
     assert_eq!(rows(&answer(&other, &watches)), ["= 3 1 by 2"]);
+    // The second day has no counterpart.
+    let days = answer(&other.by("time:1 day".parse().unwrap()), &watches);
+    assert_eq!(rows(&days), ["05-02T00 = 1 1 by 0", "05-03T00 = 2 0 by -"]);
+    assert_eq!(counterparts(&days), ["2023-04-30T00:00:00Z", ""]);
+}
+
+/// The start of the compared bucket of each row; empty without one.
+fn counterparts(answer: &Answer) -> Vec<String> {
+    let rows = answer.results.iter();
+    let compared = rows.map(|row| row.numbers.comparison.as_ref().unwrap().dimensions.as_deref());
+    compared
+        .map(|values| match values {
+            Some([DimensionValue::Time(start)]) => {
+                start.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+            }
+            _ => String::new(),
+        })
+        .collect()
 }
 
 #[test]
@@ -98,7 +119,8 @@ fn dimensions_have_the_values_of_sessions() {
         play("2023-05-02T23:00:00Z")
             .on("https://a.example:81/x")
             .data(r#"{"plan":{"id":7}}"#)
-            .speaking("nl"),
+            .speaking("nl")
+            .from(r#"{"referrer":"a.example","utm_source":"letter","utm_campaign":"may","country":"NL"}"#),
         play("2023-05-02T23:00:00Z")
             .key("other")
             .video(described(json!({"title": "T", "a.b": {"c": true}}))),
@@ -120,6 +142,11 @@ fn dimensions_have_the_values_of_sessions() {
         ("platform", &["mac = 3"]),
         ("device", &["desktop = 3"]),
         ("language", &["- = 2", "nl = 1"]),
+        ("referrer", &["- = 2", "a.example = 1"]),
+        ("utm_source", &["- = 2", "letter = 1"]),
+        ("utm_medium", &["- = 3"]),
+        ("utm_campaign", &["- = 2", "may = 1"]),
+        ("country", &["- = 2", "NL = 1"]),
     ] {
         let query = Query::new([Metric::Plays]).by(name.parse().unwrap());
         let query = query.in_timezone(chrono_tz::Tz::Europe__Amsterdam);

@@ -1,0 +1,10 @@
+//! See `metrics_server::fuzzing::geo`.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| metrics_server::fuzzing::geo(bytes));
+
+#[cfg(not(fuzzing))]
+fn main() -> Result<(), &'static str> {
+    Err("this was built without a fuzzer: run scripts/fuzz")
+}

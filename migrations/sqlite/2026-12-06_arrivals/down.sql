@@ -1,0 +1,1 @@
+alter table open_sessions drop column arrival;
