@@ -29,6 +29,7 @@
 //! * The first `playing` reports the startup time, except for media that starts by itself: its `play` is late.
 //! * `ratechange` has the playback rate as `rate`, rounded to 0.25 unless it is below. A session starts at rate 1;
 //!   another rate is sent before its first `play`, and each change after.
+//! * The text track that shows is sent after the first `play`, and when another one shows.
 //! * An element that is `paused` although no `pause` came, as on iOS after fullscreen, closes its segment at the next
 //!   `timeupdate`, heartbeat or sign of life.
 //!

@@ -293,8 +293,8 @@ mod tests {
 
     /// The globals of browsers that the script uses.
     const GLOBALS: &str = "Array Infinity JSON Map Math MutationObserver Object Set URL URLSearchParams Uint32Array \
-        WeakSet WebSocket console crypto customElements document encodeURIComponent location navigator performance \
-        setTimeout undefined";
+        WeakSet WebSocket console crypto customElements encodeURIComponent navigator performance self setTimeout \
+        undefined";
 
     #[test]
     fn white_space_and_long_names_are_removed() {
