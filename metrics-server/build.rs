@@ -10,11 +10,14 @@ use std::{env, fs};
 use bundle::bundle;
 use flate2::{Compression, GzBuilder};
 use minify::minify;
+use squeeze::squeeze;
 
 #[path = "src/bundle.rs"]
 mod bundle;
 #[path = "src/minify.rs"]
 mod minify;
+#[path = "src/squeeze.rs"]
+mod squeeze;
 
 /// The start and the end of the script if it is not a module. The block scopes its names; the condition ignores an
 /// element of the page with the id `metrics`.
@@ -72,11 +75,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=src/bundle.rs");
     println!("cargo::rerun-if-changed=src/minify.rs");
     println!("cargo::rerun-if-changed=src/script");
+    println!("cargo::rerun-if-changed=src/squeeze.rs");
     println!("cargo::rerun-if-changed={PAGE}");
     println!("cargo::rerun-if-changed=src/components");
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     let source = fs::read_to_string("src/script/metrics.js")?;
-    let script = |[head, tail]: [&str; 2]| minify(&[head, &source, tail].concat());
+    let script = |[head, tail]: [&str; 2]| squeeze(&minify(&[head, &source, tail].concat()));
     write(&out.join("metrics.js"), &script(CLASSIC))?;
     write(&out.join("metrics.mjs"), &script(MODULE))?;
     write(&out.join("metrics.d.ts"), &fs::read_to_string("src/script/metrics.d.ts")?)?;

@@ -118,6 +118,8 @@ mod settings;
 mod share;
 mod single_flight;
 mod socket;
+#[cfg(test)]
+mod squeeze;
 mod table;
 mod text;
 mod token;

@@ -20,7 +20,7 @@ export function naming(t, locale, keys, titles = new Map()) {
     }
   };
   const value = (name, text) => {
-    if (text === null || text === '') return t('value_none');
+    if (text === null || text === '') return t(name === 'referrer' ? 'value_direct' : name.startsWith('utm_') ? 'value_untagged' : 'value_none');
     if (COUNTED.includes(name) && text === 'other') return t('value_other');
     if (name === 'device' && DEVICES.includes(text)) return t(`device_${text}`);
     if (name === 'browser' || name === 'platform') return CLASSES[text] ?? text;

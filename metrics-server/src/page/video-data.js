@@ -12,7 +12,7 @@ const MEDIA = /\.(mp4|m4v|webm|ogv|mov|m3u8)$/i;
 
 export const TOTALS = ['plays', 'view_time', 'average_percentage_viewed', 'completion_rate'];
 export const QUALITY = ['startup_time_p50', 'startup_time_p95', 'rebuffering_ratio', 'failure_rate', 'exit_before_start_rate'];
-export const DIMENSIONS = ['page', 'device', 'browser', 'platform'];
+export const DIMENSIONS = ['page', 'referrer', 'utm_campaign', 'country', 'device', 'browser', 'platform'];
 
 /** The members of every request of a screen. */
 export const membersOf = ({ body }) => ({ minimum_watch_seconds: 1, ...body });
@@ -52,12 +52,13 @@ export async function askPercentCurve(ask, body, signal) {
   return curveOf(await ask('engagement', { ...body, interval: WHOLE, resolution: '100 steps' }, signal), { step: 1 });
 }
 
-/** Rows of a dimension that have a value: `[{ name, value, before }]`, the most plays first. */
+/** Rows of a dimension: `[{ name, value, before }]`, the most plays first. None if no session has a value, which is a `name`. */
 export async function askRows(ask, state, dimension, signal) {
   const body = { ...membersOf(state), metrics: ['plays'], dimensions: [dimension], compare: state.compare, limit: ROWS };
   const { results } = await ask('query', body, signal);
   const rows = results.map(({ dimensions: [name], metrics: [value], comparison }) => ({ name, value, before: comparison?.metrics[0] ?? null }));
-  return rows.filter(({ name, value }) => name !== null && value > 0);
+  const played = rows.filter(({ value }) => value > 0);
+  return played.some(({ name }) => name !== null) ? played : [];
 }
 
 /** Other videos with plays: `[{ identifier, title }]`. */

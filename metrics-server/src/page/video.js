@@ -16,11 +16,13 @@ import { VIDEO_WORDS } from './video-words.js';
 const ROWS = 6; // Of a list before all are asked for.
 const UNITS = { view_time: 'seconds', startup_time_p50: 'seconds', startup_time_p95: 'seconds', plays: 'count' };
 const LESS_IS_BETTER = new Set(data.QUALITY);
-const PLURALS = { page: 'pages', device: 'devices', browser: 'browsers', platform: 'platforms' };
+const PLURALS = { page: 'pages', referrer: 'referrers', utm_campaign: 'campaigns', country: 'countries', device: 'devices', browser: 'browsers', platform: 'platforms' };
 const NAMES = { ios: 'iOS', mac: 'macOS', ie: 'Internet Explorer' };
 
 const plainName = (dimension, value) => {
+  if (value === null) return '–';
   if (dimension === 'page') return value.replace(/^https?:\/\//, '');
+  if (!['device', 'browser', 'platform'].includes(dimension)) return value;
   return NAMES[value] ?? value.charAt(0).toUpperCase() + value.slice(1);
 };
 
@@ -207,9 +209,11 @@ class VideoScreen {
     const { onFilter } = this.options;
     const { other } = this.#shown;
     const before = (row) => (other ? other.rows[dimension].get(row.name) : row.before);
-    const rows = this.#shown[dimension].map((row) => ({
-      name: this.#nameOf(dimension, row.name), title: row.name, value: row.value, before: before(row), key: row.name, isActive: selected.includes(row.name),
-    }));
+    const rows = this.#shown[dimension].map((row) => {
+      const { name: key, value } = row;
+      const name = this.#nameOf(dimension, key);
+      return { name, title: key ?? name, value, before: before(row), key, isActive: selected.includes(key), isMuted: key === null };
+    });
     this.#draw(dimension, bars, rows, {
       limit, caption: this.words[dimension], valueName: this.words.plays, beforeName: this.#columnName(),
       onPick: onFilter && ((row) => onFilter(dimension, row.key)), onMore: () => this.#showRows(dimension, rows.length),
@@ -349,7 +353,7 @@ class VideoScreen {
     const group = (label, options) => (options.length ? [html('optgroup', { label }, ...options)] : []);
     const rows = (dimension) => {
       const selected = data.selectedValues(data.membersOf(state), dimension);
-      const found = (this.#shown[dimension] ?? []).filter(({ name }) => !selected.includes(name)).slice(0, 12);
+      const found = (this.#shown[dimension] ?? []).filter(({ name }) => name !== null && !selected.includes(name)).slice(0, 12);
       return group(words[dimension], found.map(({ name }) => option(`${dimension}=${name}`, this.#nameOf(dimension, name))));
     };
     const period = state.body.timeframe === 'all' ? [] : group(words.period, [option('previous', this.#comparedName)]);

@@ -453,6 +453,7 @@ class Monitor {
     this.setRate(this.intent && this.intent - 1);
     this.report('play', { from, timestamp: this.intent });
     this.intent = 0;
+    this.onchange();
   }
 
   // Returns whether a detached session continues: at its last position, because each `blob:` has another URL; or, with
@@ -601,10 +602,13 @@ class Monitor {
     if (this.kept.length > KEPT_MAX) this.kept.pop().end();
   }
 
+  // Reports the text track that shows: the first of a session, and each other one.
   onchange() {
-    const track = [...this.media.textTracks].find(({ mode }) => mode === 'showing');
-    if (track && track.language !== this.language) this.report('track_set', { language: track.language });
-    this.language = track?.language;
+    const { session } = this;
+    if (!session) return;
+    const track = [...(this.media.textTracks ?? [])].find(({ mode }) => mode === 'showing');
+    if (track && track.language !== session.language) this.report('track_set', { language: track.language });
+    session.language = track?.language;
   }
 
   onfullscreenchange() {
@@ -631,9 +635,17 @@ class Monitor {
 const start = (address, tag) => {
   const { key, server, live, manual, page } = tag?.dataset ?? {};
   detail = page ?? new URL(address).searchParams.get('page');
+  // The viewer visited the outermost page of this origin, which may embed this one in frames. The page of another origin that
+  // embeds it led to it.
+  let view = self;
+  try {
+    while (view.parent.document !== view.document) view = view.parent;
+  } catch {
+    // A page of another origin hides its document.
+  }
   // Once: a page that changes its URL by script has the same visitor. The server discards the host of the page itself.
-  arrival = { referrer: document.referrer.split('/')[2] };
-  for (const [name, value] of new URLSearchParams(location.search)) {
+  arrival = { referrer: (view.location.ancestorOrigins?.[0] ?? view.document.referrer).split('/')[2] };
+  for (const [name, value] of new URLSearchParams(view.location.search)) {
     if (/^utm_(source|medium|campaign)$/.test(name)) arrival[name] = value.slice(0, CAMPAIGN_MAX);
   }
   const monitors = new Map();

@@ -3,9 +3,11 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { eventually } from './harness/eventually.mjs';
+import { EXAMPLE_KEY } from './harness/server.mjs';
 import { Suite } from './harness/suite.mjs';
 import { accessibility, answered, busy, chips, rows } from './page/screens.mjs';
 
+const BROWSER = 'Mozilla/5.0 (X11; Linux x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/149.0.0.0 Safari/537.36';
 const PHONE = { width: 390, height: 844 };
 const METRICS = ['plays', 'view_time', 'average_percentage_viewed', 'completion_rate'];
 
@@ -39,6 +41,43 @@ suite.test('on a phone, videos are sorted by any figure, which is shown', async 
   await sorter.selectOption('Video');
   await eventually(async () => assert.deepEqual(await rows(page), await expected('video', 'asc')));
   assert.equal(await sorter.inputValue(), 'video');
+});
+
+suite.test('where viewers come from has names in the language of the reader, and each is a filter', async (scene) => {
+  const server = await scene.server({ METRICS_FORWARDED_HEADER: 'x-forwarded-for', METRICS_COUNTRY_HEADER: 'cf-ipcountry' });
+  const watch = async (session_id, country, members) => {
+    const event = { key: EXAMPLE_KEY, session_id, embed_id: 'intro' };
+    const timestamp = Date.now() - 60_000;
+    const events = [{ ...event, name: 'play', video_time: 0, timestamp, ...members }, { ...event, name: 'pause', video_time: 9, timestamp: timestamp + 9_000 }];
+    const headers = { 'content-type': 'application/json', 'user-agent': BROWSER, 'x-forwarded-for': '203.0.113.7', 'cf-ipcountry': country };
+    const answer = await fetch(`${server.url}/v1/events`, { method: 'POST', headers, body: JSON.stringify({ events }) });
+    assert.equal((await answer.json()).accepted, 2);
+  };
+  const sections = ['referrer', 'utm_campaign', 'utm_source', 'utm_medium', 'country'];
+  const names = (page, name) => page.locator(`[data-dimension=${name}] .mc-name`).allInnerTexts();
+  await watch('a', 'XX', {});
+  const page = await opened(scene, server.url, '#/', { locale: 'de-DE' });
+  for (const name of sections) assert.equal(await page.locator(`[data-dimension=${name}]`).isVisible(), false, name);
+  await watch('b', 'NL', { referrer: 'https://news.example/story', utm_campaign: 'May' });
+  await watch('c', 'CI', { referrer: 'https://news.example/story' });
+  await page.reload();
+  await answered(page);
+  await eventually(async () => assert.deepEqual(await names(page, 'referrer'), ['news.example', 'Direkt oder unbekannt']));
+  assert.deepEqual(await names(page, 'utm_campaign'), ['Keine Kampagne', 'May']);
+  assert.deepEqual((await names(page, 'country')).sort(), ['Côte d’Ivoire', 'Niederlande', 'Unbekannt']);
+  for (const name of ['utm_source', 'utm_medium']) assert.equal(await page.locator(`[data-dimension=${name}]`).isVisible(), false, name);
+  await page.locator('[data-dimension=country]').getByText('Niederlande').click();
+  await eventually(async () => assert.deepEqual(await chips(page), ['Land = Niederlande']));
+  await eventually(async () => assert.deepEqual(await names(page, 'referrer'), ['news.example']));
+  await page.getByLabel(/Filter entfernen/).click();
+  await page.locator('[data-dimension=referrer]').getByText('Direkt oder unbekannt').click();
+  await eventually(async () => assert.deepEqual(await chips(page), ['Verweis = Direkt oder unbekannt']));
+  await eventually(async () => assert.deepEqual(await names(page, 'country'), ['Unbekannt']));
+  await page.goto(`${server.url}/#/videos/intro`);
+  const section = (name) => page.locator('.vs-third').filter({ has: page.getByRole('heading', { name, exact: true }) }).locator('.mc-name');
+  await eventually(async () => assert.deepEqual(await section('Verweise').allInnerTexts(), ['news.example', 'Direkt oder unbekannt']));
+  await eventually(async () => assert.deepEqual(await section('Kampagnen').allInnerTexts(), ['Keine Kampagne', 'May']));
+  await eventually(async () => assert.deepEqual((await section('Länder').allInnerTexts()).sort(), ['Côte d’Ivoire', 'Niederlande', 'Unbekannt']));
 });
 
 suite.test('the focus is on the heading of a new screen', async (scene) => {
@@ -160,9 +199,11 @@ suite.test('a view is exported as it is filtered, searched and sorted', async (s
     const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Export this view' }).click()]);
     return (await readFile(await download.path(), 'utf8')).trim().split(/\r?\n/);
   };
+  const now = new Date();
+  const timeframe = [new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - 11, 1)), now].map((it) => it.toISOString().slice(0, 10));
   const [head, ...lines] = await saved();
   assert.match(head, /^name,identifier,title,.*,plays,view_time,average_percentage_viewed,completion_rate$/);
-  const { results } = await request('videos', { timeframe: 'all', search: 'webinar', filters: [['is', 'device', ['mobile']]], metrics: METRICS, order_by: [['view_time', 'asc']], limit: 1_000 });
+  const { results } = await request('videos', { timeframe, search: 'webinar', filters: [['is', 'device', ['mobile']]], metrics: METRICS, order_by: [['view_time', 'asc']], limit: 1_000 });
   assert.ok(results.length > 10);
   assert.deepEqual(lines.map((it) => it.split(',')[0]), results.map(({ name }) => name));
   await page.goto(`${url}/#/videos/video-001?period=12m&device=mobile`);
@@ -170,7 +211,7 @@ suite.test('a view is exported as it is filtered, searched and sorted', async (s
   const [, ...months] = await saved();
   assert.equal(months.length, 12);
   const sum = months.reduce((plays, it) => plays + Number(it.split(',')[1]), 0);
-  const [{ metrics: [plays] }] = (await request('query', { identifier: 'video-001', timeframe: 'all', filters: [['is', 'device', ['mobile']]], metrics: ['plays'] })).results;
+  const [{ metrics: [plays] }] = (await request('query', { identifier: 'video-001', timeframe, filters: [['is', 'device', ['mobile']]], metrics: ['plays'] })).results;
   assert.equal(sum, plays);
   await page.goto(`${url}/#/settings`);
   await eventually(async () => assert.equal(await page.getByRole('link', { name: 'Export this view' }).count(), 0));
@@ -196,7 +237,7 @@ suite.test('the search box has the search of the address', async (scene) => {
   assert.equal(await box.inputValue(), 'zzzz');
   assert.match(page.url(), /search=zzzz/);
   await page.getByRole('link', { name: 'Quality' }).click();
-  await page.locator('.impact').waitFor();
+  await page.locator('section.impact').waitFor();
   assert.equal(await status.textContent(), '', 'nothing is said about the screen before');
 });
 

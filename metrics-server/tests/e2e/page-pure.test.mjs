@@ -344,5 +344,7 @@ test('dimensions and their values have names for people', () => {
   const names = naming(t, 'en', new Map(), new Map([['intro', 'The introduction'], ['other', 'other']]));
   assert.deepEqual(['browser', 'page', 'video', 'video.course', 'session.a.b', 'unheard_of'].map(names.one), ['Browser', 'Page', 'Video', 'Field: course', 'Field of the session: a.b', 'unheard_of']);
   assert.deepEqual(['browser', 'page', 'video.course'].map(names.dimension), ['Browsers', 'Pages', 'Field: course']);
+  assert.deepEqual(['referrer', 'utm_source', 'country'].map((it) => names.value(it, null)), ['Direct or unknown', 'No campaign', 'Unknown']);
+  assert.deepEqual(['CI', 'NL', 'AA'].map((it) => names.value('country', it)), ['Côte d’Ivoire', 'Netherlands', 'AA']);
   assert.deepEqual(['intro', 'other', 'unknown', null].map((it) => [names.value('video', it), names.detail('video', it)]), [['The introduction', 'intro'], ['other', null], ['unknown', null], ['Unknown', null]]);
 });

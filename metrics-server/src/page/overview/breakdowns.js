@@ -75,7 +75,7 @@ export class Breakdowns {
     const rows = results.map(({ dimensions: [value], metrics: [plays] }) => ({
       key: value,
       name: names.value(name, value),
-      title: value || t('value_none'),
+      title: value || names.value(name, value),
       value: plays,
       share: plays / all,
       isActive: active.includes(value),

@@ -109,6 +109,8 @@ export const WORDS = {
   previous: 'Zurück',
   next: 'Weiter',
   value_none: 'Unbekannt',
+  value_direct: 'Direkt oder unbekannt',
+  value_untagged: 'Keine Kampagne',
   value_other: 'Andere',
   device_desktop: 'Computer',
   device_mobile: 'Telefon',

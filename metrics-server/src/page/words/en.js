@@ -109,6 +109,8 @@ export const WORDS = {
   previous: 'Previous',
   next: 'Next',
   value_none: 'Unknown',
+  value_direct: 'Direct or unknown',
+  value_untagged: 'No campaign',
   value_other: 'Other',
   device_desktop: 'Desktop',
   device_mobile: 'Phone',

@@ -109,6 +109,8 @@ export const WORDS = {
   previous: 'Vorige',
   next: 'Volgende',
   value_none: 'Onbekend',
+  value_direct: 'Direct of onbekend',
+  value_untagged: 'Geen campagne',
   value_other: 'Overig',
   device_desktop: 'Computer',
   device_mobile: 'Telefoon',
