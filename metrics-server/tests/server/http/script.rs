@@ -11,7 +11,7 @@ async fn a_page_of_any_origin_may_have_the_script() {
     let server = guarded().await;
     for (path, kind, text) in [
         ("/metrics.js", "text/javascript; charset=utf-8", "document.currentScript"),
-        ("/metrics.mjs", "text/javascript; charset=utf-8", "export const { monitor }"),
+        ("/metrics.mjs", "text/javascript; charset=utf-8", "export const{monitor}"),
         ("/metrics.d.ts", "text/plain; charset=utf-8", "export function monitor"),
         ("/metrics-components.js", "text/javascript; charset=utf-8", "customElements.define"),
         ("/metrics-components.d.ts", "text/plain; charset=utf-8", "HTMLElementTagNameMap"),
