@@ -106,7 +106,7 @@ test('the last bucket is partial until it ends, and compared buckets have their 
   const answer = { results: [row('2026-11-29T00:00:00Z', 3, '2026-11-27T00:00:00Z', 1), row('2026-11-30T00:00:00Z', 2, null, 0)], meta: { compared: {} } };
   const line = maths.linePoints(answer, '1 day', { now: Date.UTC(2026, 10, 30, 12) });
   assert.deepEqual(line.points.map(({ value }) => value), [3, 2]);
-  assert.deepEqual(line.previous, [{ start: new Date('2026-11-27T00:00:00Z'), value: 1 }, { start: null, value: null }]);
+  assert.deepEqual(line.previous, [{ start: new Date('2026-11-27T00:00:00Z'), value: 1 }, {}]);
   assert.deepEqual(maths.linePoints({ ...answer, meta: {} }, '1 day').previous, []);
   for (const [start, interval, end] of [
     ['2026-11-30T00:00:00Z', '1 day', '2026-12-01T00:00:00Z'],
@@ -171,6 +171,8 @@ test('moments are named where they are, and only if they stand out', () => {
   ]);
   assert.deepEqual(maths.momentsOf(curve(() => ({ views: 60 }))), [], 'replayed alike everywhere');
   assert.deepEqual(maths.momentsOf({ ...curve(() => ({ exits: 1 })), sessions: 4 }), [], 'too few sessions');
+  const leavers = (exits, sessions) => maths.momentsOf({ ...curve((at) => (at === 41 ? { exits } : {})), sessions }).length;
+  assert.deepEqual([leavers(3, 39), leavers(4, 39), leavers(2, 12), leavers(5, 100), leavers(9, 200)], [0, 1, 1, 1, 0]);
 });
 
 test('half have left when as many exits are counted, as a naive count says', () => {

@@ -152,18 +152,16 @@ export class Chart {
   /** Adds names with their lines above the drawing, closer where it is narrow, as many as fit: `[className, name]`; null: no line. */
   paintLegend(names) {
     const legend = svg('g', { class: 'mc-legend', 'aria-hidden': true });
-    const widths = names.map(([, name]) => widthOf(name, this.root));
-    const size = this.left + widths.reduce((sum, it) => sum + it + 38, -16) <= this.width ? 16 : 8; // Of a line, and between names.
+    const size = this.width < 400 ? 8 : 16; // Of a line, and between names.
     let x = this.left;
-    names.forEach(([kind, name], index) => {
+    for (const [kind, name] of names) {
       const start = x + (kind ? size + 6 : 0);
-      const end = start + widths[index];
-      if (end <= this.width) {
-        if (kind) legend.append(svg('path', { class: kind, d: `M${x} 10h${size}` }));
-        legend.append(this.text(start, 14, name));
-      }
+      const end = start + widthOf(name, this.root);
+      if (this.width < end) break;
+      if (kind) legend.append(svg('path', { class: kind, d: `M${x} 10h${size}` }));
+      legend.append(this.text(start, 14, name));
       x = end + size;
-    });
+    }
     this.drawing.append(legend);
   }
 

@@ -7,7 +7,7 @@ const STEPS = {
 };
 const SESSIONS_MIN = 5; // Fewer have no moments.
 const SHARE_MIN = 0.05; // Of the sessions, for a moment.
-const MOST_MIN = 5; // Fewer do not stand out.
+const MOST_MIN = 5; // Fewer must be a larger share.
 const PROMINENCE = 1.5; // The least ratio of a moment to the mean.
 const END = 0.95; // Of the duration: a session that gets there is complete.
 
@@ -105,12 +105,11 @@ const LENGTHS_MS = { minute: 6e4, hour: 36e5, day: 864e5, week: 6048e5 };
 // When the bucket that begins at `start` ends, or an hour before: local days and months may be that much shorter.
 function endOf(start, interval) {
   const unit = unitOf(interval);
-  const count = Number(/^\d+/.exec(interval)?.[0] ?? 1);
-  if (LENGTHS_MS[unit]) return start.getTime() + count * LENGTHS_MS[unit] - (unit === 'day' || unit === 'week' ? 36e5 : 0);
+  const count = parseInt(interval) || 1;
   // Half a day later, a month has begun in UTC too, wherever it begins.
-  const next = new Date(start.getTime() + 504e5);
-  next.setUTCMonth(next.getUTCMonth() + count * (unit === 'year' ? 12 : 1));
-  return next.getTime() - 54e6;
+  const next = new Date(start.getTime() + 504e5 + count * (LENGTHS_MS[unit] ?? 0));
+  next.setUTCMonth(next.getUTCMonth() + count * ({ month: 1, year: 12 }[unit] ?? 0));
+  return next - (LENGTHS_MS[unit] < 4e6 ? 504e5 : 54e6);
 }
 
 /** The time of a text of the API: without a time zone in UTC, without a suffix. */
@@ -120,15 +119,14 @@ export const dateOf = (text) => new Date(/(Z|[+-]\d\d:\d\d)$/.test(text) ? text 
 export function linePoints({ results, meta }, interval, { index = 0, now = Date.now() } = {}) {
   const starts = results.map(({ dimensions: [text] }) => dateOf(text));
   const points = results.map((row, at) => ({ start: starts[at], value: row.metrics[index] }));
-  const isCompared = meta.compared && results.some((row) => row.comparison);
-  return { points, previous: isCompared ? previousPoints(results, index) : [], isPartial: starts.length > 0 && now < endOf(starts.at(-1), interval) };
+  return { points, previous: meta.compared ? previousPoints(results, index) : [], isPartial: starts.length > 0 && now < endOf(starts.at(-1), interval) };
 }
 
-/** The points of the compared period, each at its own time, in the order of those that they are compared with. */
+/** The points of the compared period, each at its own time, in the order of those that they are compared with, or empty. */
 export function previousPoints(results, index) {
   return results.map(({ comparison }) => {
     const text = comparison?.dimensions?.[0];
-    return { start: text ? dateOf(text) : null, value: text ? comparison.metrics[index] : null };
+    return text ? { start: dateOf(text), value: comparison.metrics[index] } : {};
   });
 }
 
@@ -196,7 +194,7 @@ export function momentsOf({ steps, sessions, length }) {
     const best = inside.reduce((best, it) => (value(it) > value(best) ? it : best), inside[0]);
     if (!best) return null;
     const mean = inside.reduce((sum, it) => sum + value(it), 0) / inside.length;
-    return value(best) >= Math.max(MOST_MIN, sessions * SHARE_MIN) && value(best) >= mean * PROMINENCE ? best : null;
+    return value(best) >= Math.max(2, Math.min(MOST_MIN, 2 * SHARE_MIN * sessions), SHARE_MIN * sessions) && value(best) >= mean * PROMINENCE ? best : null;
   };
   const isBeforeEnd = (it) => it.to < length * END;
   const peaks = {
