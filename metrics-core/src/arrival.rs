@@ -232,6 +232,7 @@ impl Arrival {
     }
 
     /// Returns the number of bytes of all values.
+    #[cfg(feature = "recorder")]
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         let Some(values) = &self.values else { return 0 };
