@@ -33,9 +33,12 @@ async fn a_query_answers_metrics_by_dimensions() {
             "totals": true,
         }))
         .await;
-    let compared = json!({ "metrics": [0, 0, null], "change": [null, null, null] });
-    let row = |day: &str, host: &str, plays: u64, view_time: Value| json!({ "dimensions": [day, host], "metrics": [plays, view_time, null], "comparison": compared });
-    let (first, second) = ("2023-05-01T00:00:00+02:00", "2023-05-02T00:00:00+02:00");
+    let row = |[day, other]: [&str; 2], host: &str, plays: u64, view_time: Value| {
+        let compared = json!({ "dimensions": [other, host], "metrics": [0, 0, null], "change": [null, null, null] });
+        json!({ "dimensions": [day, host], "metrics": [plays, view_time, null], "comparison": compared })
+    };
+    let first = ["2023-05-01T00:00:00+02:00", "2023-04-29T00:00:00+02:00"];
+    let second = ["2023-05-02T00:00:00+02:00", "2023-04-30T00:00:00+02:00"];
     let expected = [
         row(first, "one.example", 1, json!(4)),
         row(first, "two.example", 0, json!(0)),
