@@ -58,7 +58,7 @@ const VERSION: i64 = 2;
 /// The headers of version 1, and of requests of version 2.
 const HEADERS: [&str; 4] = ["cmcd-object", "cmcd-request", "cmcd-session", "cmcd-status"];
 
-/// How the records of a body are written.
+/// The format of the records of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
     /// A dictionary in every line: `application/cmcd`, and `text/cmcd` of earlier drafts.

@@ -237,7 +237,7 @@ proptest! {
     }
 }
 
-/// What is read of a text is read of its canonical form as well.
+/// A text and its canonical form are read alike.
 fn check_text(text: &[u8]) {
     crate::fuzzing::cmcd(text);
 }

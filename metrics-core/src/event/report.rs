@@ -2,7 +2,7 @@
 
 use super::fnv1a;
 
-/// What a player reports about itself at one moment.
+/// A report of a player about itself at one moment.
 ///
 /// Reports need not be complete: a report that a state goes on changes nothing, and after a lost one the next one counts.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::response::{self, Body};
 use crate::wire::Refusal;
 
-/// What a request tells about its records beside the key.
+/// The facts that a request tells about its records, beside the key.
 #[derive(Debug)]
 pub(crate) struct About {
     /// The video of records without `cid`.

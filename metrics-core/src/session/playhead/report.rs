@@ -6,7 +6,7 @@ use crate::event::{Ads, CheckedReport, PlayerState};
 use crate::session::Moment;
 use crate::session::open::{Known, Open};
 
-/// What reports have told, beside the state of playback.
+/// The facts that reports told, beside the state of playback.
 ///
 /// It is not stored. After a restart, a jump or advertisements that were under way are over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
