@@ -158,7 +158,7 @@ fn tokens(script: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The index after the first byte that is no escape and of which `is_end` is true.
+/// Returns the index after the first byte that is not escaped and at which `is_end` is true.
 fn end_of(bytes: &[u8], mut at: usize, is_end: impl Fn(&[u8]) -> bool) -> usize {
     while at < bytes.len() && !is_end(&bytes[at..]) {
         at += if bytes[at] == b'\\' { 2 } else { 1 };

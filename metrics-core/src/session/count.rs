@@ -56,7 +56,7 @@ impl Session {
         Counted::Changed(true)
     }
 
-    /// Counts what a report tells beside the state of playback.
+    /// Counts the startup, renditions and fullscreens of a report, and returns its mark.
     fn count_report(&mut self, report: CheckedReport, at: Moment) -> Counted {
         self.starts_up(|startup| match report.state {
             Some(PlayerState::Starting) => startup.play(at),

@@ -21,7 +21,7 @@ pub struct Viewed {
 }
 
 impl Viewed {
-    /// The view time in milliseconds: the segments and [what is none](super::Details::outside_ms).
+    /// The view time in milliseconds: the segments, and the [view time outside of them](super::Details::outside_ms).
     #[must_use]
     pub fn view_ms(&self) -> u64 {
         self.segments.len_ms() + self.counters.details.outside_ms()

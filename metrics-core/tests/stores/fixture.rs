@@ -37,7 +37,7 @@ pub(crate) fn now() -> DateTime<Utc> {
     instant(1_700_000_000_000)
 }
 
-/// One of nine arrivals: three referrers, the first of which is unknown, with three countries.
+/// One of nine arrivals: each of three referrers with each of three countries. The first referrer is unknown.
 pub(crate) fn arrival(number: usize) -> Arrival {
     let referrer = ["", "a.example", "b.example"][number % 3];
     let country = ["", "NL", "DE"][number / 3 % 3];

@@ -118,7 +118,7 @@ test('the last bucket is partial until it ends, and compared buckets have their 
   ]) {
     const isPartial = (now) => maths.linePoints({ results: [row(start, 1)], meta: {} }, interval, { now }).isPartial;
     const ms = Date.parse(end);
-    // Of what is longer than an hour, the last one may be missing: clocks change.
+    // Clocks change: buckets longer than an hour may end an hour early.
     const last = interval === '15 minutes' ? ms - 1 : ms - 36e5 - 1;
     assert.deepEqual([Date.parse(start), last, ms].map(isPartial), [true, true, false], start);
   }

@@ -20,7 +20,7 @@ fn join(server: &Server, members: &Value) -> Value {
     join
 }
 
-/// A batch of a play and a pause, the first of which has these members.
+/// A batch of a play with these members, and a pause.
 pub(crate) async fn batch_from(
     server: &Server,
     headers: &[(&str, &str)],
